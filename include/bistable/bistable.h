@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * bistable: image-based A/B updates for UEFI Linux machines, started by reboot or by kexec.
+ *
+ * Every function returns 0 or -errno and then fills *error (which may be NULL). What is handed out
+ * through a `**ret` or a struct with owned members belongs to the caller and is freed with the
+ * function named beside it. Nothing here prints; a handle is for one thread at a time.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bistable;
+
+/** What an error means; the values are the exit codes of the command line. */
+enum bistable_code {
+	BISTABLE_OK = 0,
+	BISTABLE_FAILED = 1,  /* failed, the old slot is intact */
+	BISTABLE_USAGE = 2,   /* wrong usage or configuration */
+	BISTABLE_REFUSED = 3, /* refused by policy */
+	BISTABLE_BUSY = 4,    /* another operation is running */
+	BISTABLE_NOTHING = 5, /* nothing to do where that matters */
+};
+
+struct bistable_error {
+	enum bistable_code code;
+	int number; /* positive errno */
+	char text[1024];
+};
+
+enum bistable_event_kind {
+	BISTABLE_NOTE,	   /* something worth a line */
+	BISTABLE_WARNING,  /* something the operator should look at */
+	BISTABLE_PROGRESS, /* counters have moved */
+};
+
+/** What happens during an operation. Borrowed for the length of the call. */
+struct bistable_event {
+	enum bistable_event_kind kind;
+	const char *text;  /* note, warning: one sentence; progress: NULL */
+	const char *phase; /* progress: "boot", "system" or "verify" */
+	uint64_t done;	   /* progress: bytes of this phase */
+	uint64_t total;	   /* progress: bytes of this phase, UINT64_MAX when unknown */
+	uint64_t fetched;  /* progress: bytes received from the source so far */
+	uint64_t written;  /* progress: bytes written to the slot so far */
+};
+
+struct bistable_options {
+	const char *config; /* configuration file instead of the usual ones; NULL */
+	const char *root;   /* work on a tree instead of this machine; NULL */
+	void (*event)(void *context, const struct bistable_event *event); /* may be NULL */
+	/** Polled often; true ends the operation at the next safe point. May be NULL. */
+	bool (*cancelled)(void *context);
+	void *context;
+};
+
+/** Reads the configuration and looks at the machine. bistable_close() frees *ret. */
+int bistable_open(const struct bistable_options *options, struct bistable **ret,
+	struct bistable_error *error);
+/** NULL is fine. */
+void bistable_close(struct bistable *bistable);
+
+/** "1.0.0" */
+const char *bistable_version(void);
+
+/** How the target slot is started. */
+enum bistable_activation {
+	BISTABLE_ACTIVATE_DEFAULT, /* what the configuration says */
+	BISTABLE_ACTIVATE_NONE,
+	BISTABLE_ACTIVATE_REBOOT,
+	BISTABLE_ACTIVATE_KEXEC,      /* falls back to reboot, saying why */
+	BISTABLE_ACTIVATE_KEXEC_ONLY, /* fails instead */
+};
+
+/** "default", "none", "reboot", "kexec", "kexec-only". */
+const char *bistable_activation_name(enum bistable_activation activation);
+/** False if `name` is none of these but "default". */
+bool bistable_activation_from_name(const char *name, enum bistable_activation *ret);
+
+struct bistable_install_options {
+	const char *source; /* URL, path, or "-" for standard input */
+	enum bistable_activation activation;
+	bool now;	      /* restart when done */
+	char slot;	      /* 'A' or 'B'; 0: the one that is not running */
+	bool dry_run;
+	bool allow_unsigned;
+	bool force;	      /* also while the running slot is an unconfirmed trial */
+	const char *const *headers; /* "K: V" lines for HTTP, ending with NULL; may be NULL */
+};
+
+/** What install, rollback and activate did. Free with bistable_result_done(). */
+struct bistable_result {
+	char slot;		      /* 'A' or 'B' */
+	char *version;		      /* NULL: unknown */
+	bool unsigned_bundle;
+	bool dry_run;		      /* nothing was changed */
+	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
+	char *fallback;		      /* why it is not the kexec that was asked for; NULL */
+	bool restarting;
+	uint64_t fetched;	      /* bytes received from the source */
+	uint64_t written;	      /* bytes written to the slot's partitions and the ESP */
+	uint64_t boot_size;	      /* bytes; UINT64_MAX when unknown (dry run of a stream) */
+	uint64_t system_size;	      /* bytes; UINT64_MAX when unknown */
+	double seconds;
+};
+
+/** Also for a zero-initialised result. */
+void bistable_result_done(struct bistable_result *result);
+
+/**
+ * Installs a bundle into the target slot and activates it. Whatever happens, the old slot stays
+ * startable; a target that was touched and not completed stays inactive.
+ */
+int bistable_install(struct bistable *bistable, const struct bistable_install_options *options,
+	struct bistable_result *ret, struct bistable_error *error);
+
+/** Starts the other slot next, if it is complete (else BISTABLE_NOTHING). */
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool now,
+	struct bistable_result *ret, struct bistable_error *error);
+
+/**
+ * Starts the other slot next, as the end of an install would have done; refused when it is not
+ * complete or was marked bad.
+ */
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool now,
+	struct bistable_result *ret, struct bistable_error *error);
+
+/** Confirms the running slot: the default for cold boots from now on. *ret_slot: 'A' or 'B'. */
+int bistable_mark_good(struct bistable *bistable, bool force, char *ret_slot,
+	struct bistable_error *error);
+
+/** Marks a slot bad ('A', 'B'; 0: the other one): not started again until the next install. */
+int bistable_mark_bad(struct bistable *bistable, char slot, char *ret_slot,
+	struct bistable_error *error);
+
+/** One attempt to start a slot. */
+struct bistable_attempt {
+	const char *how;     /* "reboot" or "kexec" */
+	int64_t time;	     /* seconds since the epoch */
+	const char *outcome; /* "pending": still to come; "running": a trial runs now; "confirmed"; "failed" */
+};
+
+struct bistable_slot {
+	bool state_known;	/* false: the record cannot be read (see notes) */
+	char *version;		/* NULL: unknown */
+	char *source;		/* NULL: unknown */
+	bool complete;
+	bool entry_known;	/* false: no firmware, or not readable */
+	bool entry_present;
+	uint16_t entry_number;
+	bool entry_active;
+	struct bistable_attempt *attempts; /* oldest first */
+	size_t attempt_count;
+	bool tried_unconfirmed; /* was started (or meant to be), and did not get confirmed */
+	bool confirmed;
+	bool bad;
+	bool cold_boot_proven;
+};
+
+/** Free with bistable_status_free(). */
+struct bistable_status {
+	bool efi;
+	char running;	      /* 'A', 'B' or 0: unknown */
+	char default_slot;    /* what a cold boot starts; 0: unknown or foreign */
+	char next_slot;	      /* what the next orderly restart starts; 0: unknown or foreign */
+	const char *next_how; /* "kexec", "reboot" (BootNext) or "default" */
+	bool kexec_booted;
+	bool secure_boot;
+	char *kexec_reason;   /* why kexec cannot work here; NULL: it can */
+	bool esp_known;
+	uint64_t esp_free;    /* bytes */
+	uint64_t esp_size;    /* bytes */
+	struct bistable_slot slots[2]; /* A, B */
+	char **notes;	      /* sentences, ending with NULL */
+	size_t note_count;
+};
+
+/** Takes no lock; works without privileges as far as the files allow. */
+int bistable_status(struct bistable *bistable, struct bistable_status **ret,
+	struct bistable_error *error);
+/** NULL is fine. */
+void bistable_status_free(struct bistable_status *status);
+
+struct bistable_uki_section {
+	char name[9];
+	uint64_t offset; /* in the file */
+	uint64_t size;
+};
+
+/** Free with bistable_uki_free(). */
+struct bistable_uki {
+	struct bistable_uki_section *sections;
+	size_t section_count;
+	char *cmdline;	     /* bound, when a slot was given */
+	char *version;	     /* NULL: none stated */
+	uint64_t kernel_size;
+	char kernel_sha256[65];
+	uint64_t initrd_size; /* 0: none */
+	char initrd_sha256[65];
+	char **kexec_reasons; /* ends with NULL; none: kexec is possible */
+	size_t kexec_reason_count;
+};
+
+/** Looks into a UKI at a path, URL or "-". slot: 'A', 'B', or 0 to leave the command line unbound. */
+int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,
+	struct bistable_uki **ret, struct bistable_error *error);
+/** NULL is fine. */
+void bistable_uki_free(struct bistable_uki *uki);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int error_set(struct error *error, enum error_kind kind, int number, const char *format, ...)
+{
+	va_list arguments;
+
+	if (number == 0)
+		number = EIO;
+	if (!error)
+		return -number;
+
+	error->kind = kind;
+	error->number = number;
+	va_start(arguments, format);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	va_end(arguments);
+	return -number;
+}
+
+int error_memory(struct error *error)
+{
+	return error_failed(error, ENOMEM, "out of memory");
+}
+
+void error_prefix(struct error *error, const char *format, ...)
+{
+	char text[ERROR_TEXT_MAX];
+	va_list arguments;
+	size_t used;
+
+	if (!error || error->kind == ERROR_NONE)
+		return;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	used = strlen(text);
+	snprintf(text + used, sizeof(text) - used, ": %s", error->text);
+	memcpy(error->text, text, sizeof(text));
+}

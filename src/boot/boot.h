@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/report.h"
+#include "base/slot.h"
+#include "base/text.h"
+
+struct boot;
+struct error;
+struct esp;
+struct machine;
+
+/** What a boot backend needs to know. All is borrowed for the life of the backend. */
+struct boot_settings {
+	struct machine *machine;
+	struct esp *esp; /* NULL: not reachable; then only view() works, as far as it can */
+	const char *boot_files[SLOT_COUNT];   /* paths on the ESP, with '/' */
+	const char *descriptions[SLOT_COUNT]; /* of the boot entries */
+	const struct report *report;
+};
+
+/** How the backend sees one slot. */
+struct boot_slot_view {
+	bool present;	 /* an entry starts this slot's boot file */
+	uint16_t number; /* of the entry */
+	bool active;
+	bool listed;	 /* in BootOrder */
+};
+
+/** How the backend sees the machine. Free with boot_view_done(). */
+struct boot_view {
+	bool readable; /* false: the rest says nothing (why: notes) */
+	struct boot_slot_view slots[SLOT_COUNT];
+	enum slot default_slot; /* what of the pair a cold boot starts; SLOT_NONE: nothing of ours */
+	bool next_set;		/* something was chosen for the next start only */
+	enum slot next_slot;	/* what; SLOT_NONE: something foreign */
+	struct text_list notes; /* what a user should know, one sentence each */
+};
+
+void boot_view_done(struct boot_view *view);
+
+#define AUTO_BOOT_VIEW __attribute__((cleanup(boot_view_done)))
+
+/**
+ * Who decides which slot starts. `startable[slot]`: complete and not marked bad; an entry is
+ * created active only then. Every operation is idempotent and writes only what differs; foreign
+ * entries keep their bytes and their order. 0 or -errno.
+ */
+struct boot_ops {
+	int (*view)(struct boot *boot, struct boot_view *ret, struct error *error);
+	/**
+	 * Both slots have an entry that is listed, and nothing chosen for the next start names
+	 * `target`. `running` (unless SLOT_NONE) comes before `target`.
+	 */
+	int (*prepare)(struct boot *boot, enum slot running, enum slot target,
+		const bool startable[SLOT_COUNT], struct error *error);
+	/** Nothing that names the slot's boot file is started any more. */
+	int (*disable)(struct boot *boot, enum slot slot, struct error *error);
+	/** Undoes disable(). */
+	int (*enable)(struct boot *boot, enum slot slot, struct error *error);
+	/** The slot is started by the next reboot, and by that one only. */
+	int (*start_next)(struct boot *boot, enum slot slot, struct error *error);
+	/**
+	 * The slot becomes the default of the pair; entries are repaired. `remove_duplicates`: also
+	 * entries that bear our description a second time; *ret_removed is how many went.
+	 */
+	int (*confirm)(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
+		bool remove_duplicates, unsigned *ret_removed, struct error *error);
+	/** The other slot becomes the default of the pair, then nothing starts this one. */
+	int (*demote)(struct boot *boot, enum slot slot, struct error *error);
+	void (*free)(struct boot *boot);
+};
+
+/** A backend: implementations embed this as their first member. */
+struct boot {
+	const struct boot_ops *ops;
+};
+
+/** UEFI boot entries: Boot####, BootOrder, BootNext. *ret belongs to the caller (boot_free). */
+int boot_firmware_new(const struct boot_settings *settings, struct boot **ret,
+	struct error *error);
+
+static inline void boot_free(struct boot *boot)
+{
+	if (boot)
+		boot->ops->free(boot);
+}

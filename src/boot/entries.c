@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "boot/entries.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "boot/boot.h"
+#include "format/devicepath.h"
+#include "machine/machine.h"
+
+static bool names_file(const struct devicepath_target *target, const struct guid *partuuid,
+	const char *path)
+{
+	if (!target->path || !devicepath_same_file(target->path, path))
+		return false;
+	/* The same path on another disk (a clone, an installer stick) is not ours. */
+	return !partuuid || (target->has_hd && guid_equal(&target->hd.partuuid, partuuid));
+}
+
+static int classify(const struct boot_settings *settings, const struct guid *partuuid,
+	struct entry *entry, struct error *error)
+{
+	AUTO_DEVICEPATH_TARGET struct devicepath_target target = { 0 };
+	AUTO_FREE char *description = NULL;
+	int r;
+
+	entry->slot = SLOT_NONE;
+	r = loadopt_parse(span_of(&entry->bytes), &entry->option, error);
+	if (r < 0)
+		return r;
+	/* A path that cannot be parsed is somebody else's business: foreign, not an error. */
+	if (devicepath_parse(entry->option.device_paths, &target, NULL) < 0)
+		return 0;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
+		if (names_file(&target, partuuid, settings->boot_files[slot]))
+			entry->slot = slot;
+	if (entry->slot == SLOT_NONE)
+		return 0;
+	r = loadopt_description(&entry->option, &description, error);
+	if (r < 0)
+		return r;
+	entry->ours = strcmp(description, settings->descriptions[entry->slot]) == 0;
+	return 0;
+}
+
+static int read_entry(const struct boot_settings *settings, const struct guid *partuuid,
+	const char *variable, uint16_t number, struct entries *entries, struct error *error)
+{
+	struct machine *machine = settings->machine;
+	struct entry *entry = &entries->items[entries->count];
+	struct error why = { 0 };
+	uint32_t attributes;
+	int r;
+
+	entries->taken[entries->taken_count++] = number;
+	*entry = (struct entry){ .number = number };
+	strcpy(entry->variable, variable);
+	r = machine->ops->variable_read(machine, variable, &attributes, &entry->bytes, &why);
+	if (r == 0)
+		r = classify(settings, partuuid, entry, &why);
+	if (r == 0) {
+		entries->count++;
+		return 0;
+	}
+	buffer_done(&entry->bytes);
+	if (r == -ENOMEM)
+		return error_memory(error);
+	return text_list_add(&entries->skipped, error, "%s is skipped: %s", variable, why.text);
+}
+
+static int read_order(struct machine *machine, struct bootorder *ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	uint32_t attributes;
+	int r;
+
+	ret->count = 0;
+	r = machine->ops->variable_read(machine, "BootOrder", &attributes, &bytes, error);
+	if (r == -ENOENT) {
+		if (error)
+			*error = (struct error){ 0 };
+		return 0;
+	}
+	if (r == 0)
+		r = bootorder_parse(span_of(&bytes), ret, error);
+	if (r < 0)
+		error_prefix(error, "BootOrder exists but cannot be used, and is not replaced blindly");
+	return r;
+}
+
+int entries_read(const struct boot_settings *settings, const struct guid *partuuid,
+	struct entries *ret, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	AUTO_ENTRIES struct entries entries = { 0 };
+	struct machine *machine = settings->machine;
+	int r;
+
+	r = machine->ops->variable_list(machine, &names, error);
+	if (r < 0)
+		return r;
+	entries.items = calloc(names.count + 1, sizeof(*entries.items));
+	entries.taken = calloc(names.count + 1, sizeof(*entries.taken));
+	if (!entries.items || !entries.taken)
+		return error_memory(error);
+	for (size_t i = 0; i < names.count; i++) {
+		uint16_t number;
+
+		if (!bootorder_entry_number(names.items[i], &number))
+			continue;
+		r = read_entry(settings, partuuid, names.items[i], number, &entries, error);
+		if (r < 0)
+			return r;
+	}
+	r = read_order(machine, &entries.order, error);
+	if (r < 0)
+		return r;
+	*ret = entries;
+	entries = (struct entries){ 0 };
+	return 0;
+}
+
+/* Whether `a` stands for its slot rather than `b`. */
+static bool better(const struct entries *entries, const struct entry *a, const struct entry *b)
+{
+	long place_a = bootorder_find(&entries->order, a->number);
+	long place_b = bootorder_find(&entries->order, b->number);
+
+	if (a->ours != b->ours)
+		return a->ours;
+	if ((place_a < 0) != (place_b < 0))
+		return place_b < 0;
+	return place_a != place_b ? place_a < place_b : a->number < b->number;
+}
+
+struct entry *entries_of_slot(const struct entries *entries, enum slot slot)
+{
+	struct entry *best = NULL;
+
+	for (size_t i = 0; i < entries->count; i++) {
+		struct entry *entry = &entries->items[i];
+
+		if (entry->slot == slot && (!best || better(entries, entry, best)))
+			best = entry;
+	}
+	return best;
+}
+
+struct entry *entries_find(const struct entries *entries, uint16_t number)
+{
+	for (size_t i = 0; i < entries->count; i++)
+		if (entries->items[i].number == number)
+			return &entries->items[i];
+	return NULL;
+}
+
+static bool is_taken(const struct entries *entries, uint16_t number)
+{
+	for (size_t i = 0; i < entries->taken_count; i++)
+		if (entries->taken[i] == number)
+			return true;
+	/* Some firmware hides a variable from the listing that BootOrder still names. */
+	return bootorder_find(&entries->order, number) >= 0;
+}
+
+int entries_free_number(const struct entries *entries, uint16_t *ret, struct error *error)
+{
+	for (uint32_t number = 0; number <= UINT16_MAX; number++) {
+		if (!is_taken(entries, (uint16_t)number)) {
+			*ret = (uint16_t)number;
+			return 0;
+		}
+	}
+	return error_failed(error, ENOSPC, "all 65536 boot entry numbers are taken");
+}
+
+void entries_done(struct entries *entries)
+{
+	for (size_t i = 0; i < entries->count; i++)
+		buffer_done(&entries->items[i].bytes);
+	free(entries->items);
+	free(entries->taken);
+	text_list_done(&entries->skipped);
+	*entries = (struct entries){ 0 };
+}

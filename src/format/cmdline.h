@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slot.h"
+
+struct error;
+
+/**
+ * Which slot a kernel command line speaks of: `bistable.slot=A|B` as a parameter of its own comes
+ * first, else `pattern` (with %s for the letter, as "PARTLABEL=METROPOLIS-SYSTEM-%s") anywhere in it,
+ * not followed by a letter, digit, '-' or '_'.
+ * 0 and *ret (SLOT_NONE: it speaks of none); -EINVAL when it names both (ERROR_FAILED).
+ */
+int cmdline_slot(const char *cmdline, const char *pattern, enum slot *ret, struct error *error);
+
+/**
+ * Replaces every `placeholder` in `bytes` by `bound`, in place. *ret_count (may be NULL) is how many
+ * were replaced. -EINVAL (ERROR_USAGE) when their lengths differ or `placeholder` is empty.
+ */
+int cmdline_bind(uint8_t *bytes, size_t size, const char *placeholder, const char *bound,
+	size_t *ret_count, struct error *error);
+
+/**
+ * The dm-verity root hash that the command line names: `roothash=`, `usrhash=`, or the hash in a
+ * `verity` target of `dm-mod.create="…"` (Documentation/admin-guide/device-mapper/dm-init.rst).
+ */
+struct cmdline_verity {
+	char root_hash[129];	      /* lower-case hex; "" when none is named */
+	bool table;		      /* the fields below are known (dm-mod.create) */
+	uint32_t data_block_size;     /* bytes */
+	uint32_t hash_block_size;     /* bytes */
+	uint64_t data_blocks;
+	uint64_t hash_start;	      /* in hash blocks, from the start of the hash device */
+	char algorithm[32];
+	char salt[513];		      /* hex, "-" for none as in the table */
+};
+
+/**
+ * 0 and *ret (root_hash "" when the command line names none). -EINVAL when it names two different
+ * root hashes or one that is not hex of 32 to 64 bytes.
+ */
+int cmdline_verity(const char *cmdline, struct cmdline_verity *ret, struct error *error);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "format/pe.h"
+
+struct error;
+
+/**
+ * A Unified Kernel Image (UAPI.5). Sections are those of the base profile: what lies before the
+ * first `.profile`, overridden by profile 0 (`@0`) where it exists. Borrows the file's bytes; an
+ * absent section has data NULL.
+ */
+struct uki {
+	struct span file;
+	struct pe pe;
+	struct span kernel;  /* .linux, without section padding (exact size) */
+	struct span initrd;  /* .initrd; empty when absent */
+	struct span cmdline; /* .cmdline up to its first NUL, raw */
+	struct span osrel, uname, ucode, pcrsig, pcrpkey, profile, sdmagic;
+	bool device_tree;    /* .dtb, .dtbauto or .efifw anywhere */
+	bool has_signature;  /* a certificate table: Secure Boot */
+};
+
+/**
+ * Parses a UKI strictly: a PE32+ EFI application of this build's native machine type, `.linux` present, no
+ * duplicate sections inside a profile, sections disjoint in memory and in the file. -EBADMSG and what is wrong and
+ * where. The kernel itself is checked by kernel_parse().
+ */
+int uki_parse(struct span file, struct uki *ret, struct error *error);
+
+/**
+ * Replaces `placeholder` by `bound` in every `.cmdline` section of `file`, a writable copy of
+ * uki->file, in place. *ret_count: how many were replaced. Errors: cmdline_bind().
+ */
+int uki_bind(const struct uki *uki, uint8_t *file, const char *placeholder, const char *bound,
+	size_t *ret_count, struct error *error);
+
+/**
+ * The command line as systemd-stub passes it on: up to the first NUL, control characters and 0x7f to
+ * spaces, both ends trimmed. *ret belongs to the caller; "" when there is none. -ENOMEM.
+ */
+int uki_cmdline(const struct uki *uki, char **ret, struct error *error);
+
+/**
+ * The version the UKI states in `.osrel`: IMAGE_VERSION, else VERSION_ID (os-release(5), quotes
+ * removed). *ret belongs to the caller, NULL when it states none. -ENOMEM.
+ */
+int uki_version(const struct uki *uki, char **ret, struct error *error);

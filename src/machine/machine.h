@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/guid.h"
+#include "base/text.h"
+
+struct error;
+struct machine;
+struct machine_lock; /* an exclusive lock */
+struct partition;    /* an open partition */
+struct esp;	     /* the EFI System Partition, reachable */
+
+/** Attributes of the boot variables: NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS. */
+#define EFI_BOOT_ATTRIBUTES 7u
+
+/** Small texts (sysfs, /proc, configuration) larger than this are refused. */
+#define MACHINE_TEXT_MAX (1u << 20)
+
+/** How to find the ESP and what is known of it beforehand. Borrowed strings. */
+struct esp_settings {
+	const char *mount; /* where it is mounted; NULL: find it */
+	bool remount;	   /* a read-only mount may be remounted for a write, and back */
+	bool has_location; /* `location` comes from the configuration, not from the system */
+	struct esp_location {
+		uint32_t partition_number;
+		uint64_t start;	     /* logical blocks */
+		uint64_t size;	     /* logical blocks */
+		struct guid partuuid;
+	} location;
+	const char *beside; /* a partition of the system (PARTLABEL=…): its disk is searched first */
+};
+
+struct esp_space {
+	uint64_t free;	  /* bytes */
+	uint64_t size;	  /* bytes */
+	uint32_t cluster; /* bytes */
+};
+
+enum partition_mode {
+	PARTITION_READ,	 /* shared, for looking */
+	PARTITION_WRITE, /* exclusive; refused under the running root or when otherwise held */
+};
+
+enum machine_restart { MACHINE_REBOOT, MACHINE_KEXEC };
+
+/**
+ * The seam between bistable and the machine it runs on: nothing outside src/machine touches a
+ * device, the ESP, a firmware variable, /proc or /sys. Each operation returns 0 or -errno with
+ * *error set, and writes its ret_ arguments only on success. Paths begin with '/'; paths on the ESP
+ * count from its root and use '/'.
+ */
+struct machine_ops {
+	/** A small text file, NUL-terminated, owned by the caller. -ENOENT when absent. */
+	int (*read_text)(struct machine *machine, const char *path, char **ret,
+		struct error *error);
+	/** Names in a directory, sorted, without "." and "..". -ENOENT when absent. */
+	int (*list)(struct machine *machine, const char *path, struct text_list *ret,
+		struct error *error);
+	/** Wall clock, seconds since the epoch. */
+	int64_t (*now)(struct machine *machine);
+
+	/**
+	 * Opens a partition: PARTLABEL=…, PARTUUID=… (both looked for on the running root's disk
+	 * first; only there equal labels are an error) or a path. -ENODEV not found, -ENOTUNIQ, -EBUSY in
+	 * use or (PARTITION_WRITE) under the running root.
+	 */
+	int (*partition_open)(struct machine *machine, const char *device, enum partition_mode mode,
+		struct partition **ret, struct error *error);
+	/** Bytes. */
+	uint64_t (*partition_size)(struct machine *machine, struct partition *partition);
+	/** Reads exactly `size` bytes of what is on the medium (past the page cache where that works). */
+	int (*partition_read)(struct machine *machine, struct partition *partition, uint64_t offset,
+		void *data, size_t size, struct error *error);
+	/** Writes exactly `size` bytes; durable only after partition_flush(). */
+	int (*partition_write)(struct machine *machine, struct partition *partition,
+		uint64_t offset, const void *data, size_t size, struct error *error);
+	/** All that was written is on the medium. */
+	int (*partition_flush)(struct machine *machine, struct partition *partition,
+		struct error *error);
+	/** NULL is fine. */
+	void (*partition_close)(struct machine *machine, struct partition *partition);
+	/** Whether the running root file system lies on this partition, through any device-mapper. */
+	int (*partition_holds_root)(struct machine *machine, const char *device, bool *ret,
+		struct error *error);
+
+	/**
+	 * Makes the ESP reachable: at settings->mount, where it is mounted, else mounted privately
+	 * (`write` or root needed for that). -ENODEV: none; -EACCES: not reachable for this user.
+	 */
+	int (*esp_open)(struct machine *machine, const struct esp_settings *settings,
+		struct esp **ret, struct error *error);
+	/** Reads a whole file of at most `max` bytes. -ENOENT; -EFBIG. */
+	int (*esp_read)(struct machine *machine, struct esp *esp, const char *path, size_t max,
+		struct buffer *ret, struct error *error);
+	/**
+	 * Replaces or creates a file such that a power cut leaves the old or the new content, and
+	 * reads it back from the medium. Folders are made.
+	 */
+	int (*esp_replace)(struct machine *machine, struct esp *esp, const char *path,
+		struct span content, struct error *error);
+	/** Durable. Absent is fine. */
+	int (*esp_remove)(struct machine *machine, struct esp *esp, const char *path,
+		struct error *error);
+	/** Names in a folder, sorted. -ENOENT. */
+	int (*esp_list)(struct machine *machine, struct esp *esp, const char *path,
+		struct text_list *ret, struct error *error);
+	int (*esp_space)(struct machine *machine, struct esp *esp, struct esp_space *ret,
+		struct error *error);
+	/** Where the ESP lies on its disk, for HD() nodes. */
+	int (*esp_location)(struct machine *machine, struct esp *esp, struct esp_location *ret,
+		struct error *error);
+	/** NULL is fine. */
+	void (*esp_close)(struct machine *machine, struct esp *esp);
+
+	/** flock on a folder of the ESP (made if missing). wait false: -EWOULDBLOCK when held. */
+	int (*lock)(struct machine *machine, struct esp *esp, const char *folder, bool wait,
+		struct machine_lock **ret, struct error *error);
+	/** NULL is fine. */
+	void (*unlock)(struct machine *machine, struct machine_lock *lock);
+
+	/** Whether the system has EFI variables at all. */
+	bool (*efi_available)(struct machine *machine);
+	/** Names of the EFI global variables ("BootOrder", "Boot0001", …), sorted. */
+	int (*variable_list)(struct machine *machine, struct text_list *ret, struct error *error);
+	/** -ENOENT absent; -ENODATA uncommitted (0 bytes). */
+	int (*variable_read)(struct machine *machine, const char *name, uint32_t *ret_attributes,
+		struct buffer *ret, struct error *error);
+	/** Writes with EFI_BOOT_ATTRIBUTES; nothing is written when it holds just this already. */
+	int (*variable_write)(struct machine *machine, const char *name, struct span data,
+		struct error *error);
+	/** Absent is fine. */
+	int (*variable_delete)(struct machine *machine, const char *name, struct error *error);
+
+	/** *ret = NULL when kexec can work here, else why not, owned by the caller. */
+	int (*kexec_preflight)(struct machine *machine, char **ret_reason, struct error *error);
+	int (*kexec_stage)(struct machine *machine, struct span kernel, struct span initrd,
+		const char *cmdline, struct error *error);
+	/** Nothing staged is fine. */
+	int (*kexec_unstage)(struct machine *machine, struct error *error);
+	int (*kexec_staged)(struct machine *machine, bool *ret, struct error *error);
+	/** Whether the running kernel was started by kexec. */
+	bool (*kexec_booted)(struct machine *machine);
+
+	/** Starts an orderly restart; returns once it is under way. */
+	int (*restart)(struct machine *machine, enum machine_restart how, struct error *error);
+
+	void (*free)(struct machine *machine);
+};
+
+/** A machine: implementations embed this as their first member. */
+struct machine {
+	const struct machine_ops *ops;
+};
+
+/**
+ * The machine this process runs on; with `root` (not NULL, not "/") a tree that looks like one:
+ * ROOT/proc/cmdline, ROOT/sys/firmware/efi/efivars/NAME-GUID, ROOT/dev/disk/by-partlabel/LABEL, the ESP as a folder.
+ * Under a root, nothing outside it is touched, kexec and restart are refused (-EOPNOTSUPP).
+ * *ret belongs to the caller (machine_free).
+ */
+int machine_linux_new(const char *root, struct machine **ret, struct error *error);
+
+static inline void machine_free(struct machine *machine)
+{
+	if (machine)
+		machine->ops->free(machine);
+}
+
+static inline void machine_freep(struct machine **machine)
+{
+	machine_free(*machine);
+}
+
+#define AUTO_MACHINE __attribute__((cleanup(machine_freep)))

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/text.h"
+
+struct error;
+struct source;
+
+#define SOURCE_SIZE_UNKNOWN UINT64_MAX
+
+/** How sources are reached. Borrowed for the life of the source. */
+struct source_options {
+	unsigned connect_timeout; /* seconds */
+	unsigned stall_timeout;   /* seconds without a byte */
+	unsigned total_timeout;   /* seconds for the whole transfer, retries included */
+	const char *ca_file;      /* NULL: the system's CAs */
+	const char *client_cert;  /* NULL: none */
+	const char *client_key;
+	const struct text_list *headers; /* "K: V" lines to send; NULL: none */
+	/** Told of every retry, in one sentence. May be NULL. */
+	void (*note)(void *context, const char *text);
+	/** Polled while waiting; true ends the transfer with -ECANCELED. May be NULL. */
+	bool (*cancelled)(void *context);
+	void *context;
+};
+
+/** One kind of place that bundles come from. */
+struct source_ops {
+	/** Reads up to `size` bytes at the current position; *ret_got = 0 only at the end. */
+	int (*read)(struct source *source, void *data, size_t size, size_t *ret_got,
+		struct error *error);
+	/** Moves the position. Only called when `seekable`. */
+	int (*seek)(struct source *source, uint64_t offset, struct error *error);
+	void (*close)(struct source *source);
+};
+
+/** A stream of bytes, at some places with random access. */
+struct source {
+	const struct source_ops *ops;
+	char *name;      /* the URL (without credentials) or path, for messages */
+	uint64_t size;   /* bytes, or SOURCE_SIZE_UNKNOWN */
+	bool seekable;   /* every position can be reached, and all of them show the same content */
+};
+
+/**
+ * Opens `spec`: an http:// or https:// URL, "-" (standard input), or a path.
+ * After a successful open, `size` and `seekable` are known; an HTTP source has had its response
+ * head. *ret belongs to the caller (source_close). Errors: any errno; HTTP statuses that will not
+ * change by waiting fail at once with status and URL.
+ */
+int source_open(const char *spec, const struct source_options *options, struct source **ret,
+	struct error *error);
+
+/** Reads exactly `size` bytes. -EPIPE with a message "ends at byte N" when the source is shorter. */
+int source_read_full(struct source *source, void *data, size_t size, struct error *error);
+
+/** NULL is fine. */
+void source_close(struct source *source);
+
+static inline void source_closep(struct source **source)
+{
+	source_close(*source);
+}
+
+#define AUTO_SOURCE __attribute__((cleanup(source_closep)))

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One virtual machine: its disk, its firmware variables, its console, and the agent inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import disk
+from .qmp import Qmp
+from .testos import TestOs
+
+OVMF = Path("/usr/share/OVMF")
+BOOT_TIMEOUT = 120.0  # seconds; a boot takes about ten on an idle machine
+COMMAND_TIMEOUT = 120.0
+CPU = "max"
+CORES = 2
+
+
+class MachineError(AssertionError):
+    """The machine did something else than expected; the message ends with its console's last lines."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The agent's announcement."""
+
+    variant: str
+    boot_id: str
+    uptime: float  # seconds of the guest's kernel
+    at: float  # time.monotonic() of the host
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return f"exit code {self.status}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+
+
+class Machine:
+    """Runs under QEMU's TCG, as often as wanted, always from the same disk and variables."""
+
+    def __init__(self, directory: Path, system: TestOs) -> None:
+        self.directory = directory
+        self.system = system
+        self.disk = directory / "disk.raw"
+        self.variables = directory / "vars.fd"
+        self.console = directory / "console.log"
+        self.disk_options: str | None = None  # instead of the plain raw disk, for -blockdev users
+        self.extra: list[str] = []
+        self.ready: Ready | None = None
+        self._process: subprocess.Popen | None = None
+        self._qmp: Qmp | None = None
+        self._agent: socket.socket | None = None
+        self._sockets: tempfile.TemporaryDirectory | None = None
+        self._lines: list[str] = []
+        self._partial = b""
+        self._request = 0
+        self.fresh_variables()
+
+    def fresh_variables(self) -> None:
+        """What a lost or cleared NVRAM looks like at the next start."""
+        shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.variables)
+
+    # Power
+
+    def start(self) -> None:
+        """Power on. The console of the previous run is kept in the same log."""
+        assert self._process is None, "the machine is running"
+        # Socket paths are limited to 107 bytes; pytest's directories may be longer.
+        self._sockets = tempfile.TemporaryDirectory(prefix="vm-")
+        sockets = Path(self._sockets.name)
+        log = open(self.directory / "qemu.log", "ab")
+        self._process = subprocess.Popen(
+            self._command(sockets), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        log.close()
+        self._qmp = Qmp(self._wait_socket(sockets / "qmp"))
+        self._agent = socket.socket(socket.AF_UNIX)
+        self._agent.connect(str(self._wait_socket(sockets / "agent")))
+        self._lines, self._partial = [], b""
+
+    def power_cut(self) -> None:
+        """Pulls the plug: the guest gets no chance to write anything."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+        self._cleanup()
+
+    def power_off(self) -> None:
+        """An orderly power off from inside."""
+        self.send("sync; poweroff -f")
+        self.wait_exit()
+
+    def wait_exit(self, timeout: float = 30.0) -> None:
+        assert self._process is not None
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self._error(f"still running {timeout:.0f} s after the power off") from None
+        self._cleanup()
+
+    def boot(self, expect: str | None = None) -> Ready:
+        """Power on and wait for the agent; `expect` is the variant that must come up."""
+        self.start()
+        return self.wait_ready(expect)
+
+    def cold_boot(self, expect: str | None = None) -> Ready:
+        """Power cut, power on."""
+        self.power_cut()
+        return self.boot(expect)
+
+    # The agent
+
+    def wait_ready(self, expect: str | None = None, timeout: float = BOOT_TIMEOUT) -> Ready:
+        """Waits until a userland announces itself that has not done so before."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self._next_line(deadline, "the test OS to come up")
+            found = re.fullmatch(r"READY variant=(\w+) boot_id=(\S+) uptime=([\d.]+)", line)
+            if found and (self.ready is None or found.group(2) != self.ready.boot_id):
+                break
+            # A command that should have ended in another system, and did not.
+            if answer := self._answer(line):
+                raise self._error(f"the command returned instead of starting another system: {answer}")
+        self.ready = Ready(found.group(1), found.group(2), float(found.group(3)), time.monotonic())
+        if expect is not None and self.ready.variant != expect:
+            raise self._error(f"variant {self.ready.variant} came up, not {expect}")
+        return self.ready
+
+    def send(self, command: str) -> None:
+        """Hands a command to the guest's shell without waiting for it."""
+        assert self._agent is not None, "the machine is off"
+        self._request += 1
+        line = f"{self._request} {base64.b64encode(command.encode()).decode()}\n"
+        self._agent.sendall(line.encode())
+
+    def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> Result:
+        """Runs a shell command in the guest."""
+        self.send(command)
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self._next_line(deadline, f"the answer to: {command}")
+            if line.startswith("READY "):
+                raise self._error(f"the guest restarted during: {command}")
+            if answer := self._answer(line):
+                return answer
+
+    def check(self, command: str, timeout: float = COMMAND_TIMEOUT) -> str:
+        """Runs a shell command that must succeed; returns its output."""
+        result = self.run(command, timeout)
+        if result.status != 0:
+            raise self._error(f"{command}: {result}")
+        return result.out
+
+    def restart(self, command: str, expect: str | None = None) -> Ready:
+        """Runs a command that ends in another system: by kexec or by firmware."""
+        self.send(command)
+        return self.wait_ready(expect)
+
+    def status(self) -> dict:
+        """What `bistable status --json` tells."""
+        return json.loads(self.check("bistable status --json"))
+
+    # What happened
+
+    def firmware_boots(self) -> int:
+        """How often the firmware started since the power went on, the first time included."""
+        assert self._qmp is not None
+        return 1 + self._qmp.collect().count("RESET")
+
+    def booted_by_kexec(self) -> bool:
+        return self.check("cat /proc/sys/kernel/bootloader_type").strip() == "208"
+
+    def console_tail(self, lines: int = 25) -> str:
+        if not self.console.exists():
+            return ""
+        text = self.console.read_bytes().decode(errors="replace")
+        text = re.sub(r"\x1b\[[0-9;=]*[A-Za-z]|\r", "", text)
+        return "\n".join(text.splitlines()[-lines:])
+
+    # Inside
+
+    def _command(self, sockets: Path) -> list[str]:
+        drive = f"file={self.disk},format=raw,if=none,id=disk,cache=writeback,discard=unmap"
+        boot_disk = ["-drive", drive] if self.disk_options is None else ["-blockdev", self.disk_options]
+        return [
+            *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
+            *("-machine", "q35,accel=tcg", "-cpu", CPU, "-m", "1024", "-smp", str(CORES)),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"),
+            *("-drive", f"if=pflash,format=raw,file={self.variables}"),
+            *boot_disk,
+            *("-device", "virtio-blk-pci,drive=disk"),
+            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-chardev", f"socket,id=agent,path={sockets}/agent,server=on,wait=off"),
+            *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.testos.agent"),
+            *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
+            *("-qmp", f"unix:{sockets}/qmp,server=on,wait=off"),
+            *self.extra,
+        ]
+
+    def _wait_socket(self, path: Path) -> Path:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert self._process is not None
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise self._error("QEMU did not start: " + (self.directory / "qemu.log").read_text())
+            time.sleep(0.02)
+        return path
+
+    def _next_line(self, deadline: float, what: str) -> str:
+        assert self._agent is not None and self._process is not None, "the machine is off"
+        while not self._lines:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._error(f"waited in vain for {what}")
+            readable, _, _ = select.select([self._agent], [], [], left)
+            if not readable:
+                continue
+            data = self._agent.recv(1 << 20)
+            if not data:
+                raise self._error(f"QEMU ended during the wait for {what}")
+            *complete, self._partial = (self._partial + data).split(b"\n")
+            self._lines += [line.decode(errors="replace").strip() for line in complete]
+        return self._lines.pop(0)
+
+    def _answer(self, line: str) -> Result | None:
+        """The answer to the last request; None for lines of earlier ones, or cut short by a restart."""
+        found = re.fullmatch(r"(\d+) (\d+) (\S*)- (\S*)-", line)
+        if found is None or int(found.group(1)) != self._request:
+            return None
+        out, err = (base64.b64decode(found.group(i)).decode(errors="replace") for i in (3, 4))
+        return Result(int(found.group(2)), out, err)
+
+    def _error(self, message: str) -> MachineError:
+        return MachineError(f"{message}\n--- console of {self.directory.name}\n{self.console_tail()}")
+
+    def _cleanup(self) -> None:
+        for thing in (self._agent, self._qmp):
+            if thing is not None:
+                thing.close()
+        if self._sockets is not None:
+            self._sockets.cleanup()
+        self._agent = self._qmp = self._sockets = self._process = None
+
+
+def factory_machine(directory: Path, system: TestOs) -> Machine:
+    """A machine as it leaves the factory: variant X in slot A, slot B empty, no boot entries of ours."""
+    disk.make_factory_disk(directory / "disk.raw", system)
+    return Machine(directory, system)

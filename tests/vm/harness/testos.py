@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test OS: per variant an erofs image with its dm-verity tree, a UKI that names it, and a bundle of both."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import tempfile
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache, cpio
+from .kernel import Kernel, get_kernel
+from .uki import STUB, build_uki
+
+BUSYBOX = Path("/bin/busybox")
+TESTOS = cache.SOURCES / "testos"
+MODULES = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_console",
+    "dm-verity",
+    "erofs",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "efivarfs",
+    "loop",
+]
+# P panics as soon as its root runs.
+VERSIONS = {"X": "1.0", "Y": "2.0", "Z": "3.0", "P": "4.0"}
+KERNEL_IN_BUNDLE = "kernel_efi.efi"
+IMAGE_IN_BUNDLE = "verity_rootfs.img"
+
+
+@dataclass(frozen=True)
+class Variant:
+    letter: str
+    directory: Path
+
+    @property
+    def version(self) -> str:
+        return VERSIONS[self.letter]
+
+    @property
+    def image(self) -> Path:
+        return self.directory / f"{self.letter}.img"
+
+    @property
+    def uki(self) -> Path:
+        return self.directory / f"{self.letter}.efi"
+
+    @property
+    def bundle(self) -> Path:
+        return self.directory / f"{self.letter}.zip"
+
+
+@dataclass(frozen=True)
+class TestOs:
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+    directory: Path
+    kernel: Kernel
+
+    def variant(self, letter: str) -> Variant:
+        return Variant(letter, self.directory)
+
+
+def get_testos() -> TestOs:
+    """The test OS around the current bistable binary, built if it is not in the cache."""
+    with cache.locked():
+        kernel = get_kernel()
+        program = cache.bistable_binary()
+        files = [*sorted(TESTOS.iterdir()), Path(__file__), Path(__file__).with_name("uki.py")]
+        files += [path for path in [BUSYBOX, STUB, program] if path.exists()]
+        key = cache.digest(kernel.release, *files)
+        directory = cache.built("testos", key, lambda work: _build(work, kernel, program))
+        return TestOs(directory, kernel)
+
+
+def _build(work: Path, kernel: Kernel, program: Path) -> None:
+    initrd = _initrd(kernel)
+    for letter in VERSIONS:
+        variant = Variant(letter, work)
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory) / "root"
+            _fill_root(root, letter, program)
+            verity = _make_image(root, variant.image)
+        build_uki(variant.uki, _sections(letter, kernel, initrd, verity))
+        make_bundle(variant.bundle, variant.uki.read_bytes(), variant.image)
+
+
+def _sections(letter: str, kernel: Kernel, initrd: bytes, verity: tuple[str, int]) -> dict[str, bytes]:
+    root_hash, hash_offset = verity
+    command_line = (
+        "console=ttyS0 panic=1 oops=panic loglevel=5 no_timer_check mitigations=off "
+        f"root=PARTLABEL=METROPOLIS-SYSTEM-X roothash={root_hash} testos.hashoffset={hash_offset}"
+    )
+    return {
+        ".osrel": os_release(letter),
+        ".cmdline": command_line.encode(),
+        ".uname": kernel.release.encode(),
+        ".linux": kernel.image.read_bytes(),
+        ".initrd": initrd,
+    }
+
+
+def os_release(letter: str) -> bytes:
+    version = VERSIONS[letter]
+    return f'ID=testos\nNAME="Test OS {letter}"\nVERSION_ID={version}\nIMAGE_ID=testos\nIMAGE_VERSION={version}\n'.encode()
+
+
+def make_bundle(path: Path, uki: bytes, image: Path | bytes) -> None:
+    """A plain bundle, as any zip tool makes it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(KERNEL_IN_BUNDLE, uki)
+        if isinstance(image, bytes):
+            archive.writestr(IMAGE_IN_BUNDLE, image)
+        else:
+            archive.write(image, IMAGE_IN_BUNDLE)
+
+
+def _initrd(kernel: Kernel) -> bytes:
+    archive = cpio.Archive()
+    for name in ("bin", "dev", "modules"):
+        archive.directory(name)
+    archive.node("dev/console", 5, 1)
+    archive.file("bin/busybox", BUSYBOX, 0o755)
+    archive.file("init", TESTOS / "initrd-init", 0o755)
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "verity-open"
+        cache.tool("cc", "-std=gnu17", "-O2", "-static", "-s", "-o", program, TESTOS / "verity-open.c")
+        archive.file("bin/verity-open", program, 0o755)
+    modules = kernel.with_dependencies(MODULES)
+    archive.file("modules.order", "".join(f"{path.stem}\n" for path in modules).encode())
+    for path in modules:
+        archive.file(f"modules/{path.name}", path)
+    return archive.finish()
+
+
+def _fill_root(root: Path, letter: str, program: Path) -> None:
+    for name in "boot dev etc/bistable mnt proc run sbin sys tmp usr/bin usr/lib usr/share var".split():
+        (root / name).mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    shutil.copy(BUSYBOX, root / "usr/bin/busybox")
+    for applet in cache.tool(BUSYBOX, "--list").split():
+        if applet != "busybox":
+            (root / "usr/bin" / applet).symlink_to("busybox")
+    shutil.copy(TESTOS / "agent", root / "usr/bin/agent")
+    shutil.copy(TESTOS / "init", root / "sbin/init")
+    for path in ("usr/bin/agent", "sbin/init"):
+        (root / path).chmod(0o755)
+    (root / "etc/testos-variant").write_text(f"{letter}\n")
+    if letter == "P":
+        (root / "etc/testos-panic").touch()
+    (root / "usr/lib/os-release").write_bytes(os_release(letter))
+    (root / "etc/os-release").symlink_to("../usr/lib/os-release")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    (root / "etc/bistable/bistable.conf").write_text("[system]\nallow-unsigned=yes\n")
+    # Images of one system differ in part: 4 MiB are the same in all variants, 1 MiB is each variant's own.
+    (root / "usr/share/common").write_bytes(random.Random("common").randbytes(4 << 20))
+    (root / "usr/share/own").write_bytes(random.Random(letter).randbytes(1 << 20))
+    if program.exists():
+        _copy_program(program, root)
+
+
+def _copy_program(program: Path, root: Path) -> None:
+    """The program and the shared libraries that ldd names, where the dynamic linker finds them."""
+    shutil.copy(program, root / "usr/bin/bistable")
+    for library in re.findall(r"(/\S+) \(0x", cache.tool("ldd", program)):
+        target = root / library.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+        target.chmod(0o755)
+
+
+def _make_image(root: Path, image: Path) -> tuple[str, int]:
+    """Writes the erofs image followed by its verity tree; returns the root hash and the tree's offset."""
+    name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
+    cache.tool("mkfs.erofs", "-T", "1", "-U", name, "--all-root", image, root)
+    with open(image, "ab") as file:
+        file.truncate(file.tell() + -file.tell() % 4096)
+        size = file.tell()
+    options = [f"--hash-offset={size}", f"--uuid={name}", "--salt=" + "5a" * 32]
+    report = cache.tool("veritysetup", "format", *options, image, image)
+    root_hash = re.search(r"Root hash:\s+([0-9a-f]{64})", report)
+    if root_hash is None:
+        raise RuntimeError(f"veritysetup told no root hash:\n{report}")
+    return root_hash.group(1), size

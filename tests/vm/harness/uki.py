@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unified Kernel Images, made with objcopy from systemd-boot-efi's stub."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from pathlib import Path
+
+from . import cache
+
+STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+PLACEHOLDER = b"METROPOLIS-SYSTEM-X"
+PAGE = 4096
+
+
+def build_uki(output: Path, sections: dict[str, bytes], stub: Path = STUB) -> None:
+    """Adds the sections to the stub one after the other, at addresses that cannot overlap."""
+    image = stub.read_bytes()
+    optional = struct.unpack_from("<I", image, 0x3C)[0] + 24
+    base = struct.unpack_from("<Q", image, optional + 24)[0]
+    address = base + struct.unpack_from("<I", image, optional + 56)[0]
+    words: list[str | Path] = ["objcopy"]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in sections.items():
+            path = Path(directory) / name
+            path.write_bytes(content)
+            address += -address % PAGE
+            words += ["--add-section", f"{name}={path}", "--change-section-vma", f"{name}={address:#x}"]
+            address += len(content)
+        cache.tool(*words, stub, output)
+
+
+def bound(uki: bytes, slot: str) -> bytes:
+    """The copy of a UKI for one slot, as bistable writes it to the ESP."""
+    return uki.replace(PLACEHOLDER, b"METROPOLIS-SYSTEM-" + slot.encode())
+
+
+def tiny_kernel(real: bytes, filling: bytes) -> bytes:
+    """A few sectors that pass for a bzImage by their header, and boot nothing: for small bundles.
+
+    The header is a real kernel's; setup_sects and syssize (Linux Documentation/arch/x86/boot.rst) are
+    changed to what is there.
+    """
+    body = filling + bytes(-len(filling) % 16)
+    header = bytearray(real[: 4096 * 2])
+    sectors = len(header) // 512 - 1
+    header[0x1F1] = sectors
+    struct.pack_into("<I", header, 0x1F4, len(body) // 16)
+    return bytes(header) + body
