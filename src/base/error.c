@@ -30,17 +30,19 @@ int error_memory(struct error *error)
 
 void error_prefix(struct error *error, const char *format, ...)
 {
-	char text[ERROR_TEXT_MAX];
+	char old[ERROR_TEXT_MAX];
 	va_list arguments;
 	size_t used;
 
 	if (!error || error->kind == ERROR_NONE)
 		return;
 
+	memcpy(old, error->text, sizeof(old));
 	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
 	va_end(arguments);
-	used = strlen(text);
-	snprintf(text + used, sizeof(text) - used, ": %s", error->text);
-	memcpy(error->text, text, sizeof(text));
+	used = strlen(error->text);
+	/* What does not fit is cut off: the place comes first. */
+	strncat(error->text, ": ", sizeof(error->text) - used - 1);
+	strncat(error->text, old, sizeof(error->text) - strlen(error->text) - 1);
 }

@@ -102,8 +102,10 @@ int entries_read(const struct boot_settings *settings, const struct guid *partuu
 	r = machine->ops->variable_list(machine, &names, error);
 	if (r < 0)
 		return r;
+	entries.volatile_storage = text_list_contains(&names, "RTStorageVolatile");
 	entries.items = calloc(names.count + 1, sizeof(*entries.items));
-	entries.taken = calloc(names.count + 1, sizeof(*entries.taken));
+	/* Room for the two entries that may be created. */
+	entries.taken = calloc(names.count + SLOT_COUNT, sizeof(*entries.taken));
 	if (!entries.items || !entries.taken)
 		return error_memory(error);
 	for (size_t i = 0; i < names.count; i++) {

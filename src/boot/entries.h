@@ -33,6 +33,7 @@ struct entries {
 	uint16_t *taken; /* numbers of all Boot#### variables, readable or not */
 	size_t taken_count;
 	struct bootorder order;
+	bool volatile_storage; /* RTStorageVolatile: runtime writes vanish on reset (EBBR) */
 	struct text_list skipped; /* variables that could not be read or parsed, and why */
 };
 

@@ -15,20 +15,20 @@
 #define TYPE_MEDIA 0x04
 #define TYPE_END   0x7f
 
-#define SUBTYPE_HD	   0x01
-#define SUBTYPE_FILE	   0x04
+#define SUBTYPE_HD         0x01
+#define SUBTYPE_FILE       0x04
 #define SUBTYPE_END_ENTIRE 0xff
 
 /* §10.3.5.1, offsets from the start of the node. */
-#define HD_NUMBER	  4
-#define HD_START	  8
-#define HD_SIZE		  16
-#define HD_SIGNATURE	  24
-#define HD_FORMAT	  40
+#define HD_NUMBER         4
+#define HD_START          8
+#define HD_SIZE           16
+#define HD_SIGNATURE      24
+#define HD_FORMAT         40
 #define HD_SIGNATURE_TYPE 41
-#define HD_NODE_SIZE	  42
+#define HD_NODE_SIZE      42
 
-#define HD_FORMAT_GPT	       2
+#define HD_FORMAT_GPT          2
 #define HD_SIGNATURE_TYPE_GUID 2
 
 /* Bytes of UTF-16 with the NUL. vfat allows 255 units a name; no boot file lies this deep. */
@@ -95,14 +95,15 @@ static int encode_path(const char *path, struct buffer *ret, struct error *error
 		return r;
 	if (size + 2 > FILE_PATH_SIZE_MAX)
 		return error_failed(error, EINVAL,
-			"boot file path of %zu characters is too long for a boot entry (at most %d)",
+			"boot file path of %zu characters is too long for a boot entry (at most "
+			"%d)",
 			size / 2, FILE_PATH_SIZE_MAX / 2 - 1);
 	r = buffer_append(ret, units, size, error);
 	return r < 0 ? r : buffer_append(ret, NULL, 2, error);
 }
 
-int devicepath_append_file(struct buffer *out, const struct devicepath_hd *hd, const char *path,
-	struct error *error)
+int devicepath_append_file(
+	struct buffer *out, const struct devicepath_hd *hd, const char *path, struct error *error)
 {
 	AUTO_BUFFER struct buffer text = { 0 };
 	uint8_t node[HD_NODE_SIZE] = { 0 }, header[NODE_HEADER_SIZE];

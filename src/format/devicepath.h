@@ -14,7 +14,7 @@ struct error;
 struct devicepath_hd {
 	uint32_t partition_number;
 	uint64_t start; /* logical blocks */
-	uint64_t size;	/* logical blocks */
+	uint64_t size;  /* logical blocks */
 	struct guid partuuid;
 };
 
@@ -22,7 +22,7 @@ struct devicepath_hd {
 struct devicepath_target {
 	bool has_hd;
 	struct devicepath_hd hd; /* the last HD() node with a GPT signature */
-	char *path;		 /* File() nodes joined, with backslashes; NULL: none. Owned. */
+	char *path;              /* File() nodes joined, with backslashes; NULL: none. Owned. */
 };
 
 /**
@@ -30,8 +30,8 @@ struct devicepath_target {
  * backslashes, the first one added if it is missing. `out` is unchanged on failure.
  * 0, -EINVAL (empty path, or longer than 1023 UTF-16 units), -EILSEQ (not UTF-8), -ENOMEM.
  */
-int devicepath_append_file(struct buffer *out, const struct devicepath_hd *hd, const char *path,
-	struct error *error);
+int devicepath_append_file(
+	struct buffer *out, const struct devicepath_hd *hd, const char *path, struct error *error);
 
 /**
  * Reads the first device path in `list` (up to its End node; what follows is not looked at). Nodes

@@ -11,13 +11,13 @@ struct error;
 /** What a bzImage says of itself (Documentation/arch/x86/boot.rst). */
 struct kernel {
 	uint16_t protocol;     /* boot protocol, 0x20f for 2.15 */
-	uint32_t cmdline_size; /* longest command line, without its NUL */
+	uint32_t cmdline_size; /* longest command line in bytes, without its NUL */
 	uint64_t least_size;   /* bytes that a complete kernel has at least */
 };
 
 /**
  * Checks that `bytes` are a complete x86-64 bzImage, which kexec_file_load does not: HdrS, protocol
- * >= 2.12, XLF_KERNEL_64, payload present up to (setup_sects + 1) * 512 + syssize * 16.
- * -EBADMSG and what is wrong.
+ * >= 2.12, XLF_KERNEL_64, all bytes up to (setup_sects + 1) * 512 + syssize * 16 there.
+ * -EBADMSG and what is wrong; *ret is then unchanged.
  */
 int kernel_parse(struct span bytes, struct kernel *ret, struct error *error);

@@ -14,17 +14,19 @@ struct uki;
 /** How a UKI is started by kexec, or why it cannot be. Borrows kernel and initrd from the UKI. */
 struct kexec_plan {
 	struct span kernel;
-	struct span initrd;	  /* empty: none */
+	struct span initrd; /* empty: none */
 	char *cmdline;
-	struct text_list reasons; /* why kexec would not do what a firmware boot does; empty: possible */
+	struct text_list reasons; /* why kexec would not do what a firmware boot does, each a clause
+				     for users; empty: possible */
 };
 
 /**
  * Plans the kexec of `uki`. `placeholder` in its command line is replaced by `bound` (NULL: left
- * alone, and a placeholder that stays is a reason). `companions`: paths of files on the ESP that the stub would add
- * (addons, credentials, extensions), each a reason; may be NULL. Reasons also come from sections the
- * plan does not reproduce (.ucode .profile .pcrsig .pcrpkey .dtb* .efifw), from a kernel that is not complete
- * and from a command line longer than the kernel takes (x86: cmdline_size - 31).
+ * alone), and a placeholder that stays is a reason; `placeholder` NULL: there is none.
+ * `companions`: paths of files on the ESP that the stub would add (addons, credentials,
+ * extensions), each a reason; may be NULL. Reasons also come from sections the plan does not
+ * reproduce (.ucode .profile .pcrsig .pcrpkey .dtb* .efifw), from a kernel that is not complete and
+ * from a command line longer than the kernel takes (x86: cmdline_size - 31).
  * *ret belongs to the caller (kexec_plan_done). 0, -ENOMEM, -EINVAL (bad placeholder).
  */
 int kexec_plan_make(const struct uki *uki, const char *placeholder, const char *bound,

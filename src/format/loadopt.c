@@ -26,10 +26,12 @@ int loadopt_parse(struct span bytes, struct loadopt *ret, struct error *error)
 	size_t size;
 
 	if (bytes.size > LOADOPT_SIZE_MAX)
-		return error_failed(error, EBADMSG, "load option of %zu bytes is too large (at most %d)",
-			bytes.size, LOADOPT_SIZE_MAX);
+		return error_failed(error, EBADMSG,
+			"load option of %zu bytes is too large (at most %d)", bytes.size,
+			LOADOPT_SIZE_MAX);
 	if (!span_slice(bytes, HEADER_SIZE, bytes.size - HEADER_SIZE, &rest))
-		return error_failed(error, EBADMSG, "load option of %zu bytes is cut off", bytes.size);
+		return error_failed(
+			error, EBADMSG, "load option of %zu bytes is cut off", bytes.size);
 
 	size = utf16_size(rest);
 	if (size == rest.size)
@@ -60,10 +62,11 @@ int loadopt_format(const struct loadopt *option, struct buffer *out, struct erro
 		return error_failed(error, EINVAL,
 			"load option: the description is not UTF-16 text without NUL");
 	if (option->device_paths.size > UINT16_MAX)
-		return error_failed(error, EINVAL, "load option: device paths of %zu bytes are too large",
+		return error_failed(error, EINVAL,
+			"load option: device paths of %zu bytes are too large",
 			option->device_paths.size);
-	if (__builtin_add_overflow(HEADER_SIZE + 2 + option->device_paths.size,
-		    option->description.size, &size)
+	if (__builtin_add_overflow(
+		    HEADER_SIZE + 2 + option->device_paths.size, option->description.size, &size)
 		|| __builtin_add_overflow(size, option->optional_data.size, &size)
 		|| size > LOADOPT_SIZE_MAX)
 		return error_failed(error, EINVAL, "load option is too large (at most %d bytes)",

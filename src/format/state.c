@@ -67,13 +67,22 @@ static int read_text(const json_t *object, const char *key, char **ret, struct e
 	return 0;
 }
 
-/* A text that must be there and fit into `size` bytes with its NUL. */
-static int read_short(const json_t *object, const char *key, char *out, size_t size,
-	struct error *error)
+static bool printable_ascii(const char *text)
+{
+	for (; *text; text++)
+		if (*text < 0x20 || *text > 0x7e)
+			return false;
+	return true;
+}
+
+/* A printable text that must be there and fit into `size` bytes with its NUL. */
+static int read_short(
+	const json_t *object, const char *key, char *out, size_t size, struct error *error)
 {
 	const json_t *item = json_object_get(object, key);
 
-	if (!json_is_string(item) || json_string_length(item) >= size)
+	if (!json_is_string(item) || json_string_length(item) >= size
+		|| !printable_ascii(json_string_value(item)))
 		return bad_key(key, "a short text", error);
 	memcpy(out, json_string_value(item), json_string_length(item) + 1);
 	return 0;
@@ -201,6 +210,8 @@ static int read_flags(const json_t *root, struct state *state, struct error *err
 		r = read_bool(root, "cold_booted", &state->cold_booted, error);
 	if (r == 0)
 		r = read_bool(root, "bad", &state->bad, error);
+	if (r == 0)
+		r = read_bool(root, "duplicates_removed", &state->duplicates_removed, error);
 	return r;
 }
 
@@ -316,9 +327,10 @@ static json_t *make_attempts(const struct state *state)
 /* NULL: no memory. */
 static json_t *make_state(const struct state *state)
 {
-	json_auto_t *root = json_pack("{s:i, s:b, s:b, s:b, s:b}", "format", STATE_FORMAT,
+	json_auto_t *root = json_pack("{s:i, s:b, s:b, s:b, s:b, s:b}", "format", STATE_FORMAT,
 		"complete", state->complete, "confirmed", state->confirmed, "cold_booted",
-		state->cold_booted, "bad", state->bad);
+		state->cold_booted, "bad", state->bad, "duplicates_removed",
+		state->duplicates_removed);
 	bool failed = !root;
 
 	if (state->version)
@@ -326,20 +338,14 @@ static json_t *make_state(const struct state *state)
 	if (state->source)
 		failed |= json_object_set_new(root, "source", make_text(state->source)) < 0;
 	if (state->installed != 0)
-		failed |= json_object_set_new(root, "installed", json_integer(state->installed)) < 0;
+		failed |= json_object_set_new(root, "installed", json_integer(state->installed))
+			  < 0;
 	if (state->has_boot_file)
-		failed |= json_object_set_new(root, "boot_file", make_content(&state->boot_file)) < 0;
+		failed |= json_object_set_new(root, "boot_file", make_content(&state->boot_file))
+			  < 0;
 	failed |= json_object_set_new(root, "payloads", make_payloads(state)) < 0;
 	failed |= json_object_set_new(root, "attempts", make_attempts(state)) < 0;
 	return failed ? NULL : TAKE(root);
-}
-
-static bool printable_ascii(const char *text)
-{
-	for (; *text; text++)
-		if (*text < 0x20 || *text > 0x7e)
-			return false;
-	return true;
 }
 
 /* What is written must be readable: a record nobody can parse would lose the slot. */
@@ -348,7 +354,8 @@ static int check_fields(const struct state *state, struct error *error)
 	if (state->payload_count > STATE_PAYLOADS_MAX || state->attempt_count > STATE_ATTEMPTS_MAX)
 		return error_failed(error, EINVAL, "state record: too many payloads or attempts");
 	if (state->has_boot_file && state->boot_file.size > INT64_MAX)
-		return error_failed(error, EINVAL, "state record: impossible size of the boot file");
+		return error_failed(
+			error, EINVAL, "state record: impossible size of the boot file");
 	for (size_t i = 0; i < state->payload_count; i++)
 		if (!*state->payloads[i].role || !printable_ascii(state->payloads[i].role)
 			|| state->payloads[i].size > INT64_MAX)
@@ -358,8 +365,8 @@ static int check_fields(const struct state *state, struct error *error)
 		if (!printable_ascii(state->attempts[i].how)
 			|| !printable_ascii(state->attempts[i].boot_id)
 			|| (size_t)state->attempts[i].outcome >= OUTCOME_COUNT)
-			return error_failed(error, EINVAL,
-				"state record: attempt %zu cannot be written", i);
+			return error_failed(
+				error, EINVAL, "state record: attempt %zu cannot be written", i);
 	return 0;
 }
 

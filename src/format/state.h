@@ -9,9 +9,9 @@
 
 struct error;
 
-#define STATE_FORMAT	   1
-#define STATE_SIZE_MAX	   65536
-#define STATE_TEXT_MAX	   2048 /* bytes of a version or source */
+#define STATE_FORMAT       1
+#define STATE_SIZE_MAX     65536
+#define STATE_TEXT_MAX     2048 /* bytes of a version or source */
 #define STATE_PAYLOADS_MAX 8
 #define STATE_ATTEMPTS_MAX 8 /* the newest are kept */
 
@@ -27,9 +27,10 @@ enum state_outcome { STATE_PENDING, STATE_CONFIRMED, STATE_FAILED };
 
 /** One attempt to start the slot. */
 struct state_attempt {
-	char how[16];	  /* "reboot" or "kexec" */
-	int64_t time;	  /* seconds since the epoch, by the clock of that moment */
-	char boot_id[37]; /* the boot that asked for it: while it runs, the attempt is still to come */
+	char how[16];     /* "reboot" or "kexec" */
+	int64_t time;     /* seconds since the epoch, by the clock of that moment */
+	char boot_id[37]; /* the boot that asked for it: while it runs, the attempt is still to come
+			   */
 	enum state_outcome outcome;
 };
 
@@ -39,8 +40,8 @@ struct state_attempt {
  */
 struct state {
 	bool complete;
-	char *version;	   /* owned; NULL: unknown */
-	char *source;	   /* owned; NULL: unknown */
+	char *version;     /* owned; NULL: unknown */
+	char *source;      /* owned; NULL: unknown */
 	int64_t installed; /* seconds since the epoch; 0: unknown */
 	struct state_content payloads[STATE_PAYLOADS_MAX];
 	size_t payload_count;
@@ -51,6 +52,7 @@ struct state {
 	bool confirmed;
 	bool cold_booted; /* confirmed at least once after a start by the firmware */
 	bool bad;
+	bool duplicates_removed; /* of boot entries, once: one that comes back is left alone */
 };
 
 /**

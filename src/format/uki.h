@@ -22,32 +22,37 @@ struct uki {
 	struct span initrd;  /* .initrd; empty when absent */
 	struct span cmdline; /* .cmdline up to its first NUL, raw */
 	struct span osrel, uname, ucode, pcrsig, pcrpkey, profile, sdmagic;
-	bool device_tree;    /* .dtb, .dtbauto or .efifw anywhere */
-	bool has_signature;  /* a certificate table: Secure Boot */
+	bool device_tree;   /* .dtb, .dtbauto or .efifw anywhere */
+	bool has_signature; /* a certificate table: Secure Boot */
 };
 
 /**
- * Parses a UKI strictly: a PE32+ EFI application of this build's native machine type, `.linux` present, no
- * duplicate sections inside a profile, sections disjoint in memory and in the file. -EBADMSG and what is wrong and
- * where. The kernel itself is checked by kernel_parse().
+ * Parses a UKI strictly: a PE32+ EFI application of this build's native machine type, `.linux`
+ * present, no duplicate sections inside a profile (but .dtbauto, .efifw, .hwids), sections disjoint
+ * in memory and in the file. The kernel's exact size is min(VirtualSize, SizeOfRawData), cut to
+ * pe_extent() where that is shorter, but never below what the bzImage header asks for.
+ * -EBADMSG and what is wrong and where. The kernel itself is checked by kernel_parse().
  */
 int uki_parse(struct span file, struct uki *ret, struct error *error);
 
 /**
- * Replaces `placeholder` by `bound` in every `.cmdline` section of `file`, a writable copy of
- * uki->file, in place. *ret_count: how many were replaced. Errors: cmdline_bind().
+ * Replaces `placeholder` by `bound` in every `.cmdline` section, whatever its profile, of `file`: a
+ * writable copy of uki->file, changed in place. *ret_count (may be NULL): how many were replaced.
+ * Errors: cmdline_bind(); nothing is changed then.
  */
 int uki_bind(const struct uki *uki, uint8_t *file, const char *placeholder, const char *bound,
 	size_t *ret_count, struct error *error);
 
 /**
- * The command line as systemd-stub passes it on: up to the first NUL, control characters and 0x7f to
- * spaces, both ends trimmed. *ret belongs to the caller; "" when there is none. -ENOMEM.
+ * The command line as systemd-stub passes it on (src/boot/stub.c): up to the first NUL, control
+ * characters and 0x7f to spaces, both ends trimmed. *ret belongs to the caller; "" when there is
+ * none. -ENOMEM.
  */
 int uki_cmdline(const struct uki *uki, char **ret, struct error *error);
 
 /**
- * The version the UKI states in `.osrel`: IMAGE_VERSION, else VERSION_ID (os-release(5), quotes
- * removed). *ret belongs to the caller, NULL when it states none. -ENOMEM.
+ * The version the UKI states in `.osrel`: IMAGE_VERSION, else VERSION_ID (os-release(5), quotes and
+ * escapes removed; one with control characters is none). *ret belongs to the caller, NULL when it
+ * states none. -ENOMEM.
  */
 int uki_version(const struct uki *uki, char **ret, struct error *error);

@@ -70,7 +70,7 @@ static bool widen(struct span *zip64, uint64_t *value)
 static int widen_entry(
 	struct zip_entry *entry, struct span extra, uint64_t offset, struct error *error)
 {
-	struct span zip64;
+	struct span zip64 = { 0 };
 	int r;
 
 	r = find_zip64(extra, offset, &zip64, error);
@@ -86,12 +86,16 @@ static int widen_entry(
 	return 0;
 }
 
+static int cut_off(uint64_t offset, struct error *error)
+{
+	return error_failed(error, EBADMSG, "ZIP header at byte %" PRIu64 " is cut off", offset);
+}
+
 static int check_head(
 	struct span data, uint64_t offset, size_t size, uint32_t magic, struct error *error)
 {
 	if (data.size < size)
-		return error_failed(
-			error, EBADMSG, "ZIP header at byte %" PRIu64 " is cut off", offset);
+		return cut_off(offset, error);
 	if (le32(data.data) != magic)
 		return error_failed(error, EBADMSG,
 			"no ZIP header at byte %" PRIu64 ", where one must be", offset);
@@ -376,14 +380,15 @@ static int check_end(const struct zip_end *end, struct error *error)
 
 int zip_read_end(struct span tail, uint64_t offset, struct zip_end *ret, struct error *error)
 {
-	struct zip_end end, end64;
+	struct zip_end end, end64 = { 0 };
 	size_t position;
 	const uint8_t *p;
 	int r;
 
 	if (!find_end(tail, &position))
-		return error_failed(error, ENOENT,
-			"no ZIP end record in the last %zu bytes: the file is truncated",
+		return error_failed(error, EBADMSG,
+			"no ZIP end record in the last %zu bytes: it is truncated, or bytes follow "
+			"its end",
 			tail.size);
 	p = tail.data + position;
 	if ((le16(p + 4) | le16(p + 6)) != 0 || le16(p + 8) != le16(p + 10))

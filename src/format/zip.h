@@ -109,7 +109,7 @@ struct zip_end {
 /**
  * Finds the end records in the last bytes of a ZIP file (`tail`, which lies at `offset`) and reads
  * them. The comment must reach the end of the file exactly.
- * Errors: -ENOENT (no end record), -EBADMSG (damaged, over a cap, several disks, or a directory
- * that does not end where the end records begin).
+ * Errors: -EBADMSG (no end record, damaged, over a cap, several disks, or a directory that does not
+ * end where the end records begin).
  */
 int zip_read_end(struct span tail, uint64_t offset, struct zip_end *ret, struct error *error);

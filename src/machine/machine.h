@@ -65,15 +65,18 @@ struct machine_ops {
 	int64_t (*now)(struct machine *machine);
 
 	/**
-	 * Opens a partition: PARTLABEL=…, PARTUUID=… (both looked for on the running root's disk
-	 * first; only there equal labels are an error) or a path. -ENODEV not found, -ENOTUNIQ, -EBUSY in
-	 * use or (PARTITION_WRITE) under the running root.
+	 * Opens a partition: PARTLABEL=…, PARTUUID=… (on the running root's disk if it is there,
+	 * whatever other disks hold; else on any) or a path. -ENODEV not found, -ENOTUNIQ, -EBUSY
+	 * in use or (PARTITION_WRITE) under the running root.
 	 */
 	int (*partition_open)(struct machine *machine, const char *device, enum partition_mode mode,
 		struct partition **ret, struct error *error);
 	/** Bytes. */
 	uint64_t (*partition_size)(struct machine *machine, struct partition *partition);
-	/** Reads exactly `size` bytes of what is on the medium (past the page cache where that works). */
+	/**
+	 * Reads exactly `size` bytes of what is on the medium (past the page cache where that
+	 * works). Several threads may read and write one partition at once.
+	 */
 	int (*partition_read)(struct machine *machine, struct partition *partition, uint64_t offset,
 		void *data, size_t size, struct error *error);
 	/** Writes exactly `size` bytes; durable only after partition_flush(). */
@@ -84,34 +87,47 @@ struct machine_ops {
 		struct error *error);
 	/** NULL is fine. */
 	void (*partition_close)(struct machine *machine, struct partition *partition);
-	/** Whether the running root file system lies on this partition, through any device-mapper. */
+	/** Whether the running system (/ or /usr) lies on it, through any device-mapper. */
 	int (*partition_holds_root)(struct machine *machine, const char *device, bool *ret,
 		struct error *error);
 
 	/**
 	 * Makes the ESP reachable: at settings->mount, where it is mounted, else mounted privately
-	 * (`write` or root needed for that). -ENODEV: none; -EACCES: not reachable for this user.
+	 * (only root can). -ENODEV: none; -ENOTUNIQ; -EACCES: not reachable for this user.
 	 */
 	int (*esp_open)(struct machine *machine, const struct esp_settings *settings,
 		struct esp **ret, struct error *error);
-	/** Reads a whole file of at most `max` bytes. -ENOENT; -EFBIG. */
+	/**
+	 * Reads a whole file of at most `max` bytes. -ENOENT, also for an empty file: a power cut
+	 * while it was being created can leave one. -EFBIG.
+	 */
 	int (*esp_read)(struct machine *machine, struct esp *esp, const char *path, size_t max,
 		struct buffer *ret, struct error *error);
 	/**
+	 * Compares a file with `content` without holding it in memory. *ret_size (may be NULL): the
+	 * file's bytes. -ENOENT.
+	 */
+	int (*esp_compare)(struct machine *machine, struct esp *esp, const char *path,
+		struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error);
+	/**
 	 * Replaces or creates a file such that a power cut leaves the old or the new content, and
-	 * reads it back from the medium. Folders are made.
+	 * reads it back from the medium. Folders are made. -EINVAL for no content at all; -ENOSPC;
+	 * -EROFS.
 	 */
 	int (*esp_replace)(struct machine *machine, struct esp *esp, const char *path,
 		struct span content, struct error *error);
 	/** Durable. Absent is fine. */
 	int (*esp_remove)(struct machine *machine, struct esp *esp, const char *path,
 		struct error *error);
-	/** Names in a folder, sorted. -ENOENT. */
+	/**
+	 * Names in a folder, sorted. -ENOENT. NAME.new and NAME.new.lostN are what interrupted
+	 * replacements of NAME left.
+	 */
 	int (*esp_list)(struct machine *machine, struct esp *esp, const char *path,
 		struct text_list *ret, struct error *error);
 	int (*esp_space)(struct machine *machine, struct esp *esp, struct esp_space *ret,
 		struct error *error);
-	/** Where the ESP lies on its disk, for HD() nodes. */
+	/** Where the ESP lies on its disk, for HD() nodes. -ENODATA: cannot be told here. */
 	int (*esp_location)(struct machine *machine, struct esp *esp, struct esp_location *ret,
 		struct error *error);
 	/** NULL is fine. */
@@ -159,7 +175,8 @@ struct machine {
 
 /**
  * The machine this process runs on; with `root` (not NULL, not "/") a tree that looks like one:
- * ROOT/proc/cmdline, ROOT/sys/firmware/efi/efivars/NAME-GUID, ROOT/dev/disk/by-partlabel/LABEL, the ESP as a folder.
+ * ROOT/proc/cmdline, ROOT/sys/firmware/efi/efivars/NAME-GUID, ROOT/dev/disk/by-partlabel/LABEL (or
+ * by-partuuid), the ESP as a folder.
  * Under a root, nothing outside it is touched, kexec and restart are refused (-EOPNOTSUPP).
  * *ret belongs to the caller (machine_free).
  */

@@ -37,8 +37,7 @@ struct bundle_payload {
 int bundle_open(struct source *source, struct bundle **ret, struct error *error);
 
 /** The payloads when they are known before reading (seekable source), else false. */
-bool bundle_payload(const struct bundle *bundle, enum bundle_role role,
-	struct bundle_payload *ret);
+bool bundle_payload(const struct bundle *bundle, enum bundle_role role, struct bundle_payload *ret);
 
 /**
  * Goes to the next payload: `boot` before `system` when the source is seekable, else as they come.
@@ -51,8 +50,8 @@ int bundle_next(struct bundle *bundle, struct bundle_payload *ret, struct error 
  * Reads plain bytes of the current payload. *ret_got = 0 only at its end, after its size and CRC-32
  * have been checked. -EBADMSG for damage (with the payload's name and the offset).
  */
-int bundle_read(struct bundle *bundle, void *data, size_t size, size_t *ret_got,
-	struct error *error);
+int bundle_read(
+	struct bundle *bundle, void *data, size_t size, size_t *ret_got, struct error *error);
 
 /** Bytes of the bundle that have been received so far (progress). */
 uint64_t bundle_received(const struct bundle *bundle);

@@ -14,12 +14,13 @@ struct source;
 
 /** How sources are reached. Borrowed for the life of the source. */
 struct source_options {
-	unsigned connect_timeout; /* seconds */
-	unsigned stall_timeout;   /* seconds without a byte */
-	unsigned total_timeout;   /* seconds for the whole transfer, retries included */
-	const char *ca_file;      /* NULL: the system's CAs */
-	const char *client_cert;  /* NULL: none */
-	const char *client_key;
+	unsigned connect_timeout; /* seconds; 0: 10 */
+	unsigned stall_timeout;   /* seconds without a byte; 0: 30 */
+	unsigned total_timeout;   /* seconds for the whole transfer, retries included; 0: 900 */
+	unsigned retry_ms;        /* the first back-off, in milliseconds; 0: 500 */
+	const char *ca_file;      /* PEM, trusted instead of the system's CAs; NULL: those */
+	const char *client_cert;  /* PEM, shown to the URL's own host only; NULL: none */
+	const char *client_key;   /* PEM; NULL: inside client_cert */
 	const struct text_list *headers; /* "K: V" lines to send; NULL: none */
 	/** Told of every retry, in one sentence. May be NULL. */
 	void (*note)(void *context, const char *text);
@@ -41,21 +42,26 @@ struct source_ops {
 /** A stream of bytes, at some places with random access. */
 struct source {
 	const struct source_ops *ops;
-	char *name;      /* the URL (without credentials) or path, for messages */
-	uint64_t size;   /* bytes, or SOURCE_SIZE_UNKNOWN */
-	bool seekable;   /* every position can be reached, and all of them show the same content */
+	char *name;        /* the URL (without credentials and query) or path, for messages */
+	uint64_t size;     /* bytes, or SOURCE_SIZE_UNKNOWN */
+	uint64_t position; /* of the next byte that is read, kept by the operations */
+	bool seekable; /* every position can be reached, and all of them show the same content */
 };
 
 /**
- * Opens `spec`: an http:// or https:// URL, "-" (standard input), or a path.
- * After a successful open, `size` and `seekable` are known; an HTTP source has had its response
- * head. *ret belongs to the caller (source_close). Errors: any errno; HTTP statuses that will not
- * change by waiting fail at once with status and URL.
+ * Opens `spec`: an http:// or https:// URL, "-" (standard input), or a path. `options` may be NULL
+ * (all defaults). After a successful open, `size` and `seekable` are known; an HTTP source has had
+ * its response head. *ret belongs to the caller (source_close).
+ * Errors of opening and reading: -EINVAL (usage: URL, header), -ECANCELED, -ETIMEDOUT
+ * (total_timeout), -ESTALE (the content changed on the server), -EACCES and -ENOENT (HTTP 401, 403,
+ * 404, 410), -EPROTO (another HTTP or TLS failure that waiting does not change), other errno. What
+ * may pass by waiting is tried again until total_timeout.
  */
 int source_open(const char *spec, const struct source_options *options, struct source **ret,
 	struct error *error);
 
-/** Reads exactly `size` bytes. -EPIPE with a message "ends at byte N" when the source is shorter. */
+/** Reads exactly `size` bytes. -EPIPE with a message "ends at byte N" when the source is shorter.
+ */
 int source_read_full(struct source *source, void *data, size_t size, struct error *error);
 
 /** NULL is fine. */

@@ -23,7 +23,7 @@ OVMF = Path("/usr/share/OVMF")
 BOOT_TIMEOUT = 120.0  # seconds; a boot takes about ten on an idle machine
 COMMAND_TIMEOUT = 120.0
 CPU = "max"
-CORES = 2
+CORES = 1  # two machines at a time on two cores: more is slower
 
 
 class MachineError(AssertionError):
@@ -59,8 +59,7 @@ class Machine:
         self.disk = directory / "disk.raw"
         self.variables = directory / "vars.fd"
         self.console = directory / "console.log"
-        self.disk_options: str | None = None  # instead of the plain raw disk, for -blockdev users
-        self.extra: list[str] = []
+        self.write_log: Path | None = None  # where to log all writes to the disk, for writelog.py
         self.ready: Ready | None = None
         self._process: subprocess.Popen | None = None
         self._qmp: Qmp | None = None
@@ -195,22 +194,29 @@ class Machine:
     # Inside
 
     def _command(self, sockets: Path) -> list[str]:
-        drive = f"file={self.disk},format=raw,if=none,id=disk,cache=writeback,discard=unmap"
-        boot_disk = ["-drive", drive] if self.disk_options is None else ["-blockdev", self.disk_options]
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             *("-machine", "q35,accel=tcg", "-cpu", CPU, "-m", "1024", "-smp", str(CORES)),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"),
             *("-drive", f"if=pflash,format=raw,file={self.variables}"),
-            *boot_disk,
+            *("-blockdev", self._block_device()),
             *("-device", "virtio-blk-pci,drive=disk"),
             *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"socket,id=agent,path={sockets}/agent,server=on,wait=off"),
             *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.testos.agent"),
             *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
             *("-qmp", f"unix:{sockets}/qmp,server=on,wait=off"),
-            *self.extra,
         ]
+
+    def _block_device(self) -> str:
+        file = f"driver=file,filename={self.disk},discard=unmap"
+        if self.write_log is None:
+            return f"node-name=disk,driver=raw,file.{file.replace(',', ',file.')}"
+        self.write_log.touch()
+        return (
+            f"node-name=disk,driver=blklogwrites,file.{file.replace(',', ',file.')},"
+            f"log.driver=file,log.filename={self.write_log},log-super-update-interval=1"
+        )
 
     def _wait_socket(self, path: Path) -> Path:
         deadline = time.monotonic() + 20

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bistable/bistable.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/slot.h"
+#include "engine/activate.h"
+#include "engine/confirm.h"
+#include "engine/context.h"
+#include "engine/inspect.h"
+#include "engine/install.h"
+#include "machine/machine.h"
+
+struct bistable {
+	struct bistable_options options;
+	struct context *context;
+};
+
+_Static_assert((int)BISTABLE_FAILED == (int)ERROR_FAILED && (int)BISTABLE_USAGE == (int)ERROR_USAGE
+		&& (int)BISTABLE_REFUSED == (int)ERROR_REFUSED
+		&& (int)BISTABLE_BUSY == (int)ERROR_BUSY
+		&& (int)BISTABLE_NOTHING == (int)ERROR_NOTHING,
+	"the public codes are the internal kinds");
+
+/* Hands the internal error out. Returns r. */
+static int give(int r, const struct error *from, struct bistable_error *to)
+{
+	if (r >= 0 || !to)
+		return r;
+	to->code = from->kind != ERROR_NONE ? (enum bistable_code)from->kind : BISTABLE_FAILED;
+	to->number = from->number ? from->number : -r;
+	snprintf(to->text, sizeof(to->text), "%s", from->text[0] ? from->text : strerror(-r));
+	return r;
+}
+
+static void on_note(void *context, bool warning, const char *text)
+{
+	struct bistable *bistable = context;
+	struct bistable_event event = {
+		.kind = warning ? BISTABLE_WARNING : BISTABLE_NOTE,
+		.text = text,
+	};
+
+	if (bistable->options.event)
+		bistable->options.event(bistable->options.context, &event);
+}
+
+static void on_progress(void *context, const struct progress *progress)
+{
+	struct bistable *bistable = context;
+	struct bistable_event event = {
+		.kind = BISTABLE_PROGRESS,
+		.phase = progress->phase,
+		.done = progress->done,
+		.total = progress->total,
+		.fetched = progress->fetched,
+		.written = progress->written,
+	};
+
+	if (bistable->options.event)
+		bistable->options.event(bistable->options.context, &event);
+}
+
+static bool on_cancelled(void *context)
+{
+	struct bistable *bistable = context;
+
+	return bistable->options.cancelled
+		&& bistable->options.cancelled(bistable->options.context);
+}
+
+DEFINE_CLEANUP(bistable_closep, struct bistable *, bistable_close)
+
+int bistable_open(const struct bistable_options *options, struct bistable **ret,
+	struct bistable_error *error)
+{
+	CLEANUP(bistable_closep) struct bistable *bistable = calloc(1, sizeof(*bistable));
+	struct machine *machine = NULL;
+	struct error why = { 0 };
+	struct observer observer;
+	int r;
+
+	if (!bistable)
+		return give(error_memory(&why), &why, error);
+	bistable->options = *options;
+	observer = (struct observer){
+		.report = { on_note, bistable },
+		.progress = on_progress,
+		.cancelled = on_cancelled,
+		.context = bistable,
+	};
+	r = machine_linux_new(options->root, &machine, &why);
+	if (r == 0)
+		r = context_new(machine, options->config, &observer, &bistable->context, &why);
+	if (r < 0)
+		return give(r, &why, error);
+	*ret = TAKE(bistable);
+	return 0;
+}
+
+void bistable_close(struct bistable *bistable)
+{
+	if (!bistable)
+		return;
+	context_free(bistable->context);
+	free(bistable);
+}
+
+const char *bistable_version(void)
+{
+	return BISTABLE_VERSION;
+}
+
+void bistable_result_done(struct bistable_result *result)
+{
+	free(result->version);
+	free(result->fallback);
+	*result = (struct bistable_result){ 0 };
+}
+
+/* Hands the result out, or frees it when r says that there is none. */
+static int give_result(int r, struct bistable_result *from, struct bistable_result *to,
+	const struct error *why, struct bistable_error *error)
+{
+	if (r < 0)
+		bistable_result_done(from);
+	else
+		*to = *from;
+	return give(r, why, error);
+}
+
+static int restart(struct bistable *bistable, struct bistable_result *result, struct error *error)
+{
+	struct machine *machine = bistable->context->machine;
+	int r;
+
+	if (result->activation == BISTABLE_ACTIVATE_NONE)
+		return 0;
+	r = machine->ops->restart(machine,
+		result->activation == BISTABLE_ACTIVATE_KEXEC ? MACHINE_KEXEC : MACHINE_REBOOT,
+		error);
+	result->restarting = r == 0;
+	return r;
+}
+
+int bistable_install(struct bistable *bistable, const struct bistable_install_options *options,
+	struct bistable_result *ret, struct bistable_error *error)
+{
+	struct bistable_result result = { 0 };
+	struct error why = { 0 };
+	int r;
+
+	r = install_run(bistable->context, options, &result, &why);
+	if (r == 0 && options->now)
+		r = restart(bistable, &result, &why);
+	return give_result(r, &result, ret, &why, error);
+}
+
+static int start_other(struct bistable *bistable, enum bistable_activation activation, bool now,
+	enum error_kind incomplete, struct bistable_result *ret, struct bistable_error *error)
+{
+	struct bistable_result result = { 0 };
+	struct error why = { 0 };
+	int r;
+
+	r = activate_other(bistable->context, activation, incomplete, &result, &why);
+	if (r == 0 && now)
+		r = restart(bistable, &result, &why);
+	return give_result(r, &result, ret, &why, error);
+}
+
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool now,
+	struct bistable_result *ret, struct bistable_error *error)
+{
+	return start_other(bistable, activation, now, ERROR_NOTHING, ret, error);
+}
+
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool now,
+	struct bistable_result *ret, struct bistable_error *error)
+{
+	return start_other(bistable, activation, now, ERROR_REFUSED, ret, error);
+}
+
+int bistable_mark_good(struct bistable *bistable, bool force, char *ret_slot,
+	struct bistable_error *error)
+{
+	struct error why = { 0 };
+	enum slot slot;
+	int r;
+
+	r = confirm_mark_good(bistable->context, force, &slot, &why);
+	if (r == 0)
+		*ret_slot = slot_letter(slot);
+	return give(r, &why, error);
+}
+
+int bistable_mark_bad(struct bistable *bistable, char letter, char *ret_slot,
+	struct bistable_error *error)
+{
+	struct error why = { 0 };
+	enum slot slot;
+	int r;
+
+	r = confirm_mark_bad(bistable->context, slot_from_letter(letter), &slot, &why);
+	if (r == 0)
+		*ret_slot = slot_letter(slot);
+	return give(r, &why, error);
+}
+
+int bistable_status(struct bistable *bistable, struct bistable_status **ret,
+	struct bistable_error *error)
+{
+	struct error why = { 0 };
+
+	return give(inspect_status(bistable->context, ret, &why), &why, error);
+}
+
+int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,
+	struct bistable_uki **ret, struct bistable_error *error)
+{
+	struct error why = { 0 };
+
+	return give(inspect_uki(bistable->context, file, slot_from_letter(slot), ret, &why), &why,
+		error);
+}

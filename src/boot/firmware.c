@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "boot/boot.h"
+#include "boot/entries.h"
+#include "format/devicepath.h"
+#include "machine/machine.h"
+
+/* EFI_LOAD_OPTION categories other than "boot" are never started by themselves (UEFI 2.10 §3.1.3). */
+#define LOADOPT_CATEGORY 0x1f00u
+
+struct firmware {
+	struct boot boot;
+	struct boot_settings settings;
+};
+
+static struct firmware *firmware_of(struct boot *boot)
+{
+	return (struct firmware *)boot;
+}
+
+static int esp_location(struct firmware *firmware, struct esp_location *ret, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+
+	if (!firmware->settings.esp)
+		return error_failed(error, ENODEV, "the EFI System Partition is not reachable");
+	return machine->ops->esp_location(machine, firmware->settings.esp, ret, error);
+}
+
+static int read_entries(struct firmware *firmware, struct entries *ret, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	struct esp_location location;
+	int r;
+
+	if (!machine->ops->efi_available(machine))
+		return error_failed(error, EOPNOTSUPP,
+			"this system was not started by UEFI, or efivarfs is not mounted on "
+			"/sys/firmware/efi/efivars: there are no boot entries to work with");
+	r = esp_location(firmware, &location, error);
+	if (r < 0)
+		return r;
+	r = entries_read(&firmware->settings, &location.partuuid, ret, error);
+	if (r < 0)
+		return r;
+	if (ret->volatile_storage) {
+		entries_done(ret);
+		return error_failed(error, EOPNOTSUPP,
+			"this firmware forgets boot entries that a running system writes "
+			"(RTStorageVolatile): slots cannot be switched by boot entries here");
+	}
+	for (size_t i = 0; i < ret->skipped.count; i++)
+		report_warning(firmware->settings.report, "%s", ret->skipped.items[i]);
+	return 0;
+}
+
+static int write_order(struct firmware *firmware, struct bootorder *order, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	int r;
+
+	/* Some firmware stops at a number that is listed twice. */
+	bootorder_dedup(order);
+	r = bootorder_format(order, &bytes, error);
+	if (r < 0)
+		return r;
+	return machine->ops->variable_write(machine, "BootOrder", span_of(&bytes), error);
+}
+
+/* Reads a variable that holds one entry number. -ENOENT: not set. */
+static int read_number(struct machine *machine, const char *name, uint16_t *ret,
+	struct error *error)
+{
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	uint32_t attributes;
+	int r;
+
+	r = machine->ops->variable_read(machine, name, &attributes, &bytes, error);
+	if (r < 0)
+		return r;
+	if (bytes.size != 2)
+		return error_failed(error, EBADMSG, "%s holds %zu bytes instead of 2", name,
+			bytes.size);
+	*ret = le16(bytes.data);
+	return 0;
+}
+
+static int write_entry(struct firmware *firmware, struct entry *entry, uint32_t attributes,
+	struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	int r;
+
+	if (entry->option.attributes == attributes)
+		return 0;
+	entry->option.attributes = attributes;
+	r = loadopt_format(&entry->option, &bytes, error);
+	if (r < 0)
+		return r;
+	return machine->ops->variable_write(machine, entry->variable, span_of(&bytes), error);
+}
+
+static int set_active(struct firmware *firmware, enum slot slot, bool active, struct error *error)
+{
+	AUTO_ENTRIES struct entries entries = { 0 };
+	int r;
+
+	r = read_entries(firmware, &entries, error);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < entries.count; i++) {
+		struct entry *entry = &entries.items[i];
+		uint32_t attributes = entry->option.attributes;
+
+		if (entry->slot != slot)
+			continue;
+		attributes = active ? attributes | LOADOPT_ACTIVE : attributes & ~LOADOPT_ACTIVE;
+		r = write_entry(firmware, entry, attributes, error);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int firmware_disable(struct boot *boot, enum slot slot, struct error *error)
+{
+	return set_active(firmware_of(boot), slot, false, error);
+}
+
+static int firmware_enable(struct boot *boot, enum slot slot, struct error *error)
+{
+	return set_active(firmware_of(boot), slot, true, error);
+}
+
+static int format_entry(struct firmware *firmware, enum slot slot, bool active, struct buffer *out,
+	struct error *error)
+{
+	AUTO_BUFFER struct buffer paths = { 0 };
+	AUTO_FREE uint8_t *description = NULL;
+	struct esp_location location;
+	struct devicepath_hd hd;
+	struct loadopt option;
+	size_t size;
+	int r;
+
+	r = esp_location(firmware, &location, error);
+	if (r < 0)
+		return r;
+	hd = (struct devicepath_hd){
+		.partition_number = location.partition_number,
+		.start = location.start,
+		.size = location.size,
+		.partuuid = location.partuuid,
+	};
+	r = devicepath_append_file(&paths, &hd, firmware->settings.boot_files[slot], error);
+	if (r < 0)
+		return r;
+	r = text_to_utf16(firmware->settings.descriptions[slot], &description, &size, error);
+	if (r < 0)
+		return r;
+	option = (struct loadopt){
+		.attributes = active ? LOADOPT_ACTIVE : 0,
+		.description = { description, size },
+		.device_paths = span_of(&paths),
+	};
+	return loadopt_format(&option, out, error);
+}
+
+static int create_entry(struct firmware *firmware, const struct entries *entries, enum slot slot,
+	bool active, uint16_t *ret_number, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	char name[9];
+	int r;
+
+	r = entries_free_number(entries, ret_number, error);
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "Boot%04X", *ret_number);
+	r = format_entry(firmware, slot, active, &bytes, error);
+	if (r < 0)
+		return r;
+	r = machine->ops->variable_write(machine, name, span_of(&bytes), error);
+	if (r < 0)
+		return r;
+	report_note(firmware->settings.report, "Recreated boot entry %s (%s)",
+		firmware->settings.descriptions[slot], name);
+	return 0;
+}
+
+/*
+ * Where the pair goes when BootOrder lists neither of it: before the entry that started this
+ * system, so that what comes before that one (the network, say) keeps its turn; else to the front.
+ */
+static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder *order)
+{
+	uint16_t current;
+
+	if (read_number(firmware->settings.machine, "BootCurrent", &current, NULL) == 0
+		&& bootorder_find(order, current) >= 0)
+		return current;
+	return order->count > 0 ? order->numbers[0] : 0;
+}
+
+/* Both slots have an entry and are listed; an unlisted one goes behind its counterpart. */
+static int complete_pair(struct firmware *firmware, const bool startable[SLOT_COUNT],
+	enum slot first, struct entries *ret, uint16_t numbers[SLOT_COUNT], struct error *error)
+{
+	int r;
+
+	r = read_entries(firmware, ret, error);
+	if (r < 0)
+		return r;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		struct entry *entry = entries_of_slot(ret, slot);
+
+		if (entry) {
+			numbers[slot] = entry->number;
+			continue;
+		}
+		r = create_entry(firmware, ret, slot, startable[slot], &numbers[slot], error);
+		if (r < 0)
+			return r;
+		/* A second creation must see this one's number as taken. */
+		ret->taken[ret->taken_count++] = numbers[slot];
+	}
+	if (bootorder_find(&ret->order, numbers[SLOT_A]) < 0
+		&& bootorder_find(&ret->order, numbers[SLOT_B]) < 0)
+		bootorder_put_before(&ret->order, numbers[first],
+			place_of_pair(firmware, &ret->order));
+	bootorder_put_after(&ret->order, numbers[SLOT_A], numbers[SLOT_B]);
+	bootorder_put_after(&ret->order, numbers[SLOT_B], numbers[SLOT_A]);
+	return 0;
+}
+
+static int firmware_prepare(struct boot *boot, enum slot running, enum slot target,
+	const bool startable[SLOT_COUNT], struct error *error)
+{
+	struct firmware *firmware = firmware_of(boot);
+	struct machine *machine = firmware->settings.machine;
+	AUTO_ENTRIES struct entries entries = { 0 };
+	uint16_t numbers[SLOT_COUNT], next;
+	enum slot first = running != SLOT_NONE ? running : slot_other(target);
+	struct entry *entry;
+	int r;
+
+	r = complete_pair(firmware, startable, first, &entries, numbers, error);
+	if (r < 0)
+		return r;
+	if (running != SLOT_NONE && running != target)
+		bootorder_put_before(&entries.order, numbers[running], numbers[target]);
+	r = write_order(firmware, &entries.order, error);
+	if (r < 0)
+		return r;
+
+	r = read_number(machine, "BootNext", &next, NULL);
+	if (r < 0)
+		return 0;
+	entry = entries_find(&entries, next);
+	if (entry && entry->slot == target)
+		return machine->ops->variable_delete(machine, "BootNext", error);
+	return 0;
+}
+
+static int firmware_start_next(struct boot *boot, enum slot slot, struct error *error)
+{
+	struct firmware *firmware = firmware_of(boot);
+	struct machine *machine = firmware->settings.machine;
+	AUTO_ENTRIES struct entries entries = { 0 };
+	struct entry *entry;
+	uint8_t bytes[2];
+	int r;
+
+	r = read_entries(firmware, &entries, error);
+	if (r < 0)
+		return r;
+	entry = entries_of_slot(&entries, slot);
+	if (!entry || !(entry->option.attributes & LOADOPT_ACTIVE))
+		return error_failed(error, ENOENT,
+			"the firmware %s boot entry '%s' right after it was written; the machine "
+			"stays on its old slot",
+			entry ? "deactivated" : "lost", firmware->settings.descriptions[slot]);
+	put_le16(bytes, entry->number);
+	return machine->ops->variable_write(machine, "BootNext", (struct span){ bytes, 2 }, error);
+}
+
+/* Deletes the entries that bear a slot's description beside the one that stands for the slot. */
+static int remove_duplicates(struct firmware *firmware, struct entries *entries,
+	const uint16_t numbers[SLOT_COUNT], unsigned *ret_removed, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	int r;
+
+	for (size_t i = 0; i < entries->count; i++) {
+		struct entry *entry = &entries->items[i];
+
+		if (!entry->ours || entry->number == numbers[entry->slot])
+			continue;
+		/* First out of the order: a cut in between leaves an unlisted entry, no dangling number. */
+		bootorder_remove(&entries->order, entry->number);
+		r = write_order(firmware, &entries->order, error);
+		if (r < 0)
+			return r;
+		r = machine->ops->variable_delete(machine, entry->variable, error);
+		if (r < 0)
+			return r;
+		report_note(firmware->settings.report, "Removed duplicate boot entry %s (%s)",
+			firmware->settings.descriptions[entry->slot], entry->variable);
+		++*ret_removed;
+	}
+	return 0;
+}
+
+static int firmware_confirm(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
+	bool duplicates, unsigned *ret_removed, struct error *error)
+{
+	struct firmware *firmware = firmware_of(boot);
+	AUTO_ENTRIES struct entries entries = { 0 };
+	uint16_t numbers[SLOT_COUNT];
+	struct entry *entry;
+	unsigned removed = 0;
+	int r;
+
+	r = complete_pair(firmware, startable, slot, &entries, numbers, error);
+	if (r < 0)
+		return r;
+	entry = entries_find(&entries, numbers[slot]);
+	if (entry) {
+		r = write_entry(firmware, entry, entry->option.attributes | LOADOPT_ACTIVE, error);
+		if (r < 0)
+			return r;
+	}
+	if (bootorder_put_before(&entries.order, numbers[slot], numbers[slot_other(slot)]))
+		report_note(firmware->settings.report, "%s now comes first in BootOrder",
+			firmware->settings.descriptions[slot]);
+	r = write_order(firmware, &entries.order, error);
+	if (r < 0)
+		return r;
+	if (duplicates) {
+		r = remove_duplicates(firmware, &entries, numbers, &removed, error);
+		if (r < 0)
+			return r;
+	}
+	*ret_removed = removed;
+	return 0;
+}
+
+static int firmware_demote(struct boot *boot, enum slot slot, struct error *error)
+{
+	struct firmware *firmware = firmware_of(boot);
+	bool startable[SLOT_COUNT];
+	AUTO_ENTRIES struct entries entries = { 0 };
+	uint16_t numbers[SLOT_COUNT];
+	int r;
+
+	assert(slot == SLOT_A || slot == SLOT_B);
+	startable[slot] = false;
+	startable[slot_other(slot)] = true;
+	r = complete_pair(firmware, startable, slot_other(slot), &entries, numbers, error);
+	if (r < 0)
+		return r;
+	bootorder_put_before(&entries.order, numbers[slot_other(slot)], numbers[slot]);
+	r = write_order(firmware, &entries.order, error);
+	if (r < 0)
+		return r;
+	return set_active(firmware, slot, false, error);
+}
+
+/* Entries of others that the firmware tries before the pair are worth knowing about. */
+static int view_order(const struct entries *entries, struct boot_view *view, struct error *error)
+{
+	for (size_t i = 0; i < entries->order.count; i++) {
+		const struct entry *entry = entries_find(entries, entries->order.numbers[i]);
+		AUTO_FREE char *description = NULL;
+		int r;
+
+		if (!entry || !(entry->option.attributes & LOADOPT_ACTIVE)
+			|| entry->option.attributes & LOADOPT_CATEGORY)
+			continue;
+		if (entry->slot != SLOT_NONE) {
+			view->default_slot = entry->slot;
+			return 0;
+		}
+		r = loadopt_description(&entry->option, &description, error);
+		if (r < 0)
+			return r;
+		r = text_list_add(&view->notes, error,
+			"%s '%s' comes before both slots in BootOrder", entry->variable,
+			description);
+		if (r < 0)
+			return r;
+	}
+	/* Nothing of ours is listed: then all those entries are not "before" anything. */
+	text_list_done(&view->notes);
+	return text_list_add(&view->notes, error,
+		"no active boot entry of either slot is in BootOrder; 'bistable mark-good' repairs "
+		"that");
+}
+
+static void view_next(struct firmware *firmware, const struct entries *entries,
+	struct boot_view *view)
+{
+	const struct entry *entry;
+	uint16_t number;
+
+	if (read_number(firmware->settings.machine, "BootNext", &number, NULL) < 0)
+		return;
+	view->next_set = true;
+	entry = entries_find(entries, number);
+	view->next_slot = entry ? entry->slot : SLOT_NONE;
+}
+
+static int fill_view(struct firmware *firmware, const struct guid *partuuid,
+	struct boot_view *view, struct error *error)
+{
+	AUTO_ENTRIES struct entries entries = { 0 };
+	int r;
+
+	r = entries_read(&firmware->settings, partuuid, &entries, error);
+	if (r < 0)
+		return r;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		const struct entry *entry = entries_of_slot(&entries, slot);
+
+		if (!entry)
+			continue;
+		view->slots[slot] = (struct boot_slot_view){
+			.present = true,
+			.number = entry->number,
+			.active = entry->option.attributes & LOADOPT_ACTIVE,
+			.listed = bootorder_find(&entries.order, entry->number) >= 0,
+		};
+	}
+	r = view_order(&entries, view, error);
+	if (r < 0)
+		return r;
+	view_next(firmware, &entries, view);
+	for (size_t i = 0; i < entries.skipped.count; i++) {
+		r = text_list_add(&view->notes, error, "%s", entries.skipped.items[i]);
+		if (r < 0)
+			return r;
+	}
+	view->readable = true;
+	return 0;
+}
+
+static int firmware_view(struct boot *boot, struct boot_view *ret, struct error *error)
+{
+	struct firmware *firmware = firmware_of(boot);
+	struct machine *machine = firmware->settings.machine;
+	AUTO_BOOT_VIEW struct boot_view view = { .default_slot = SLOT_NONE, .next_slot = SLOT_NONE };
+	struct esp_location location;
+	struct error why = { 0 };
+	bool located;
+	int r;
+
+	if (!machine->ops->efi_available(machine)) {
+		r = text_list_add(&view.notes, error,
+			"no EFI variables: this system was not started by UEFI, or efivarfs is not "
+			"mounted");
+	} else {
+		located = esp_location(firmware, &location, NULL) == 0;
+		r = fill_view(firmware, located ? &location.partuuid : NULL, &view, &why);
+		if (r < 0)
+			r = text_list_add(&view.notes, error, "the boot entries cannot be read: %s",
+				why.text);
+	}
+	if (r < 0)
+		return r;
+	*ret = view;
+	view = (struct boot_view){ 0 };
+	return 0;
+}
+
+static void firmware_free(struct boot *boot)
+{
+	free(boot);
+}
+
+static const struct boot_ops firmware_ops = {
+	.view = firmware_view,
+	.prepare = firmware_prepare,
+	.disable = firmware_disable,
+	.enable = firmware_enable,
+	.start_next = firmware_start_next,
+	.confirm = firmware_confirm,
+	.demote = firmware_demote,
+	.free = firmware_free,
+};
+
+int boot_firmware_new(const struct boot_settings *settings, struct boot **ret,
+	struct error *error)
+{
+	struct firmware *firmware = calloc(1, sizeof(*firmware));
+
+	if (!firmware)
+		return error_memory(error);
+	firmware->boot.ops = &firmware_ops;
+	firmware->settings = *settings;
+	*ret = &firmware->boot;
+	return 0;
+}
+
+void boot_view_done(struct boot_view *view)
+{
+	text_list_done(&view->notes);
+	*view = (struct boot_view){ 0 };
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/result.h"
+#include "cli/terminal.h"
+
+static void format_size(uint64_t bytes, char out[16])
+{
+	if (bytes == UINT64_MAX)
+		snprintf(out, 16, "unknown size");
+	else
+		terminal_size(bytes, out);
+}
+
+static void print_plan(const struct bistable_result *result)
+{
+	char boot[16], system[16];
+
+	format_size(result->boot_size, boot);
+	format_size(result->system_size, system);
+	terminal_print(stdout, PAINT_NONE,
+		"Would install %s into slot %c: boot file %s, image %s. Nothing was changed.\n",
+		result->version ? result->version : "a bundle that names no version", result->slot,
+		boot, system);
+}
+
+static void print_done(const struct bistable_result *result)
+{
+	const char *version = result->version ? result->version : "a bundle that names no version";
+	char fetched[16], written[16];
+
+	terminal_size(result->fetched, fetched);
+	terminal_size(result->written, written);
+	if (result->written == 0)
+		terminal_print(
+			stdout, PAINT_GOOD, "Slot %c already holds %s", result->slot, version);
+	else
+		terminal_print(
+			stdout, PAINT_GOOD, "Installed %s into slot %c", version, result->slot);
+	printf(" (%s fetched, %s written, %.1f s).\n", fetched, written, result->seconds);
+}
+
+static void print_result(const struct bistable_result *result)
+{
+	if (result->dry_run)
+		print_plan(result);
+	else
+		print_done(result);
+	if (result->unsigned_bundle)
+		terminal_print(stdout, PAINT_DOUBT,
+			"It is an unsigned bundle: nothing vouches for what is in it.\n");
+	result_print_start(result);
+}
+
+static int write_result(const struct bistable_result *result, struct bistable_error *error)
+{
+	json_t *line = json_pack("{s:s, s:i, s:b, s:b, s:o, s:o, s:o, s:o, s:f}", "event", "result",
+		"schema", JSON_SCHEMA, "unsigned", result->unsigned_bundle, "dry_run",
+		result->dry_run, "fetched", json_size(result->fetched), "written",
+		json_size(result->written), "boot_size", json_size(result->boot_size),
+		"system_size", json_size(result->system_size), "seconds", result->seconds);
+	json_t *common = result_json(result);
+
+	json_object_update(line, common);
+	json_decref(common);
+	return json_write_line(line, error);
+}
+
+int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+{
+	struct bistable_result result = { 0 };
+	int r;
+
+	cli->install.source = cli->words[0];
+	if (strcmp(cli->install.source, "-") == 0 && isatty(STDIN_FILENO))
+		return cli_usage_error(error,
+			"install -: standard input is a terminal; a bundle is expected there");
+	r = bistable_install(bistable, &cli->install, &result, error);
+	if (r < 0)
+		return r;
+	progress_finish(&cli->progress);
+	if (cli->json)
+		r = write_result(&result, error);
+	else if (!cli->quiet)
+		print_result(&result);
+	bistable_result_done(&result);
+	return r;
+}

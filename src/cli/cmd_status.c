@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/terminal.h"
+
+static json_t *attempts_json(const struct bistable_slot *slot)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < slot->attempt_count; i++) {
+		const struct bistable_attempt *attempt = &slot->attempts[i];
+		json_t *item = json_pack("{s:o, s:I, s:o}", "how", json_text(attempt->how), "time",
+			(json_int_t)attempt->time, "outcome", json_text(attempt->outcome));
+
+		if (json_array_append_new(array, item) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *slot_json(const struct bistable_slot *slot)
+{
+	bool entry = slot->entry_known && slot->entry_present;
+	char number[8];
+
+	snprintf(number, sizeof(number), "%04X", slot->entry_number);
+	return json_pack("{s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}", "state_known",
+		slot->state_known, "version", json_text(slot->version), "source",
+		json_text(slot->source), "complete", slot->complete, "entry",
+		json_text(entry ? number : NULL), "entry_active",
+		entry ? json_boolean(slot->entry_active) : json_null(), "attempts",
+		attempts_json(slot), "tried_unconfirmed", slot->tried_unconfirmed, "confirmed",
+		slot->confirmed, "bad", slot->bad, "cold_boot_proven", slot->cold_boot_proven);
+}
+
+static json_t *esp_json(const struct bistable_status *status)
+{
+	if (!status->esp_known)
+		return json_null();
+	return json_pack("{s:o, s:o}", "free", json_size(status->esp_free), "size",
+		json_size(status->esp_size));
+}
+
+static json_t *status_json(const struct bistable_status *status)
+{
+	json_t *kexec = json_pack("{s:b, s:o}", "possible", status->kexec_reason == NULL, "reason",
+		json_text(status->kexec_reason));
+	json_t *slots = json_pack(
+		"{s:o, s:o}", "A", slot_json(&status->slots[0]), "B", slot_json(&status->slots[1]));
+
+	return json_pack("{s:i, s:b, s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "schema",
+		JSON_SCHEMA, "efi", status->efi, "running", json_slot(status->running), "default",
+		json_slot(status->default_slot), "next", json_slot(status->next_slot), "next_how",
+		json_text(status->next_how), "kexec_booted", status->kexec_booted, "secure_boot",
+		status->secure_boot, "kexec", kexec, "esp", esp_json(status), "slots", slots,
+		"notes", json_texts(status->notes, status->note_count));
+}
+
+static void print_label(const char *label)
+{
+	printf("%-13s", label);
+}
+
+static void print_slot_choice(const char *label, char slot, const char *explanation)
+{
+	print_label(label);
+	if (slot)
+		terminal_print(stdout, PAINT_BOLD, "slot %c", slot);
+	else
+		terminal_print(stdout, PAINT_DOUBT, "unknown");
+	printf("%s\n", explanation);
+}
+
+static const char *next_explanation(const struct bistable_status *status)
+{
+	if (!status->next_how)
+		return "";
+	if (strcmp(status->next_how, "kexec") == 0)
+		return ", by kexec; a power cycle starts the default";
+	if (strcmp(status->next_how, "reboot") == 0)
+		return ", once, by the firmware (BootNext)";
+	return "";
+}
+
+static const char *running_explanation(const struct bistable_status *status)
+{
+	if (status->kexec_booted)
+		return ", started by kexec";
+	return status->efi ? ", started by the firmware" : "";
+}
+
+static void print_state(const struct bistable_slot *slot)
+{
+	print_label("  State");
+	if (!slot->state_known) {
+		terminal_print(stdout, PAINT_DOUBT, "unknown: its record cannot be read\n");
+		return;
+	}
+	if (slot->complete)
+		terminal_print(stdout, PAINT_GOOD, "complete");
+	else
+		terminal_print(stdout, PAINT_BAD, "incomplete");
+	if (slot->confirmed)
+		terminal_print(stdout, PAINT_GOOD, ", confirmed");
+	if (slot->bad)
+		terminal_print(stdout, PAINT_BAD, ", marked bad");
+	if (slot->tried_unconfirmed)
+		terminal_print(stdout, PAINT_DOUBT, ", tried and not confirmed");
+	putchar('\n');
+}
+
+static void print_entry(const struct bistable_slot *slot)
+{
+	print_label("  Entry");
+	if (!slot->entry_known)
+		terminal_print(stdout, PAINT_DOUBT, "cannot be read\n");
+	else if (!slot->entry_present)
+		terminal_print(stdout, PAINT_BAD, "missing\n");
+	else
+		terminal_print(stdout, slot->entry_active ? PAINT_GOOD : PAINT_BAD, "Boot%04X %s\n",
+			slot->entry_number, slot->entry_active ? "active" : "inactive");
+}
+
+static void print_attempts(const struct bistable_slot *slot)
+{
+	char when[32];
+
+	for (size_t i = 0; i < slot->attempt_count; i++) {
+		const struct bistable_attempt *attempt = &slot->attempts[i];
+
+		print_label(i == 0 ? "  Attempts" : "");
+		terminal_time(attempt->time, when);
+		terminal_print(stdout, PAINT_NONE, "%s  %-6s  ", when, attempt->how);
+		terminal_print(stdout,
+			strcmp(attempt->outcome, "failed") == 0 ? PAINT_BAD : PAINT_NONE, "%s\n",
+			attempt->outcome);
+	}
+}
+
+static void print_slot(const struct bistable_status *status, size_t index)
+{
+	const struct bistable_slot *slot = &status->slots[index];
+	char letter = (char)('A' + index);
+
+	putchar('\n');
+	terminal_print(stdout, PAINT_BOLD, "Slot %c", letter);
+	printf("%s%s\n", status->running == letter ? ", running" : "",
+		status->default_slot == letter ? ", default" : "");
+	print_label("  Version");
+	terminal_print(stdout, PAINT_NONE, "%s\n", slot->version ? slot->version : "unknown");
+	if (slot->source) {
+		print_label("  Source");
+		terminal_print(stdout, PAINT_NONE, "%s\n", slot->source);
+	}
+	print_state(slot);
+	print_entry(slot);
+	print_label("  Cold boot");
+	if (slot->cold_boot_proven)
+		terminal_print(stdout, PAINT_GOOD, "proven\n");
+	else
+		terminal_print(stdout, PAINT_DOUBT, "unproven\n");
+	print_attempts(slot);
+}
+
+static void print_machine(const struct bistable_status *status)
+{
+	char free_text[16], size_text[16];
+
+	if (!status->efi) {
+		print_label("Firmware");
+		terminal_print(stdout, PAINT_DOUBT,
+			"no EFI variables: not started by UEFI, or efivarfs is not mounted\n");
+	}
+	print_label("Secure Boot");
+	printf("%s\n", status->secure_boot ? "on" : "off");
+	print_label("kexec");
+	if (status->kexec_reason)
+		terminal_print(stdout, PAINT_DOUBT, "not possible: %s\n", status->kexec_reason);
+	else
+		terminal_print(stdout, PAINT_GOOD, "possible\n");
+	print_label("ESP");
+	if (status->esp_known) {
+		terminal_size(status->esp_free, free_text);
+		terminal_size(status->esp_size, size_text);
+		printf("%s free of %s\n", free_text, size_text);
+	} else {
+		terminal_print(stdout, PAINT_DOUBT, "not reachable\n");
+	}
+}
+
+static void print_status(const struct bistable_status *status)
+{
+	print_slot_choice("Running", status->running, running_explanation(status));
+	print_slot_choice("Default", status->default_slot, "");
+	print_slot_choice("Next", status->next_slot, next_explanation(status));
+	print_machine(status);
+	print_slot(status, 0);
+	print_slot(status, 1);
+	if (status->note_count > 0)
+		terminal_print(stdout, PAINT_BOLD, "\nNotes\n");
+	for (size_t i = 0; i < status->note_count; i++)
+		terminal_print(stdout, PAINT_NONE, "  - %s\n", status->notes[i]);
+}
+
+int cmd_status(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+{
+	struct bistable_status *status = NULL;
+	int r;
+
+	r = bistable_status(bistable, &status, error);
+	if (r < 0)
+		return r;
+	progress_finish(&cli->progress);
+	if (cli->json)
+		r = json_write_document(status_json(status), error);
+	else
+		print_status(status);
+	bistable_status_free(status);
+	return r;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/terminal.h"
+
+#define ACTIVATION_BITS (CLI_BIT(CLI_ACTIVATE) | CLI_BIT(CLI_NOW))
+
+static const struct cli_command commands[] = {
+	{ "install", "SOURCE", "install a bundle into the other slot",
+		"Installs the bundle at SOURCE (an http:// or https:// URL, a path, or - for "
+		"standard\n"
+		"input) into the slot that is not running, and lets it start next. Whatever "
+		"happens,\n"
+		"the running slot stays startable. --slot is for installer media, where no slot "
+		"runs.",
+		ACTIVATION_BITS | CLI_BIT(CLI_SLOT) | CLI_BIT(CLI_DRY_RUN)
+			| CLI_BIT(CLI_ALLOW_UNSIGNED) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_HEADER),
+		1, 1, CLI_JSON_LINES, false, cmd_install },
+	{ "status", "", "show the slots and what starts next",
+		"Shows which slot runs, what a cold boot and the next restart start, and the state "
+		"of\n"
+		"both slots. Changes nothing and takes no lock.",
+		0, 0, 0, CLI_JSON_DOCUMENT, true, cmd_status },
+	{ "mark-good", "", "confirm the running slot",
+		"Confirms the running slot: from now on it is what a cold boot starts. Boot "
+		"entries\n"
+		"that are missing are made again. A second call changes nothing.",
+		CLI_BIT(CLI_FORCE), 0, 0, CLI_JSON_DOCUMENT, false, cmd_mark_good },
+	{ "mark-bad", "[SLOT]", "keep a slot from starting",
+		"Marks a slot (A or B; the one that is not running, unless named) as bad: it is "
+		"not\n"
+		"started again until the next install. Refused unless the other slot is complete.",
+		0, 0, 1, CLI_JSON_DOCUMENT, false, cmd_mark_bad },
+	{ "rollback", "", "start the other slot next",
+		"Lets the other slot start next, if it is complete. Confirming it is left to that\n"
+		"system.",
+		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_rollback },
+	{ "activate", "", "start the installed slot next",
+		"Lets the other slot start next, as the end of an install does: after an install "
+		"with\n"
+		"--activate=none, or to choose another way.",
+		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_activate },
+	{ "uki inspect", "FILE", "look into a Unified Kernel Image",
+		"Shows the sections of a Unified Kernel Image, the command line, kernel and initrd "
+		"it\n"
+		"would start with, and whether it can be started by kexec. With --slot the "
+		"command\n"
+		"line is bound to that slot.",
+		CLI_BIT(CLI_SLOT), 1, 1, CLI_JSON_DOCUMENT, true, cmd_uki_inspect },
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+/* The one variable a signal handler can reach. */
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+static void watch_signals(void)
+{
+	/* The second one kills: an old slot that is intact needs no orderly end. */
+	struct sigaction once = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGINT, &once, NULL);
+	sigaction(SIGTERM, &once, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static bool is_cancelled(void *context)
+{
+	(void)context;
+	return interrupted != 0;
+}
+
+static void report_error(const struct cli *cli, const struct bistable_error *error)
+{
+	bool lines = cli->command && cli->command->json == CLI_JSON_LINES;
+	struct bistable_error ignored;
+	json_t *body = NULL;
+
+	terminal_print(stderr, PAINT_BAD, "bistable: ");
+	terminal_print(stderr, PAINT_NONE, "%s", error->text);
+	if (cli->verbose && error->number)
+		terminal_print(stderr, PAINT_NONE, " [%s]", strerror(error->number));
+	fputc('\n', stderr);
+	if (!cli->json)
+		return;
+	body = json_error(error);
+	if (lines) {
+		json_t *line = json_pack("{s:s}", "event", "error");
+
+		json_object_update(line, body);
+		json_decref(body);
+		json_write_line(line, &ignored);
+	} else {
+		json_write_document(
+			json_pack("{s:i, s:o}", "schema", JSON_SCHEMA, "error", body), &ignored);
+	}
+}
+
+static void report_usage(const struct cli *cli, const struct bistable_error *error)
+{
+	report_error(cli, error);
+	if (cli->command)
+		fprintf(stderr, "'bistable %s --help' tells how it is used.\n", cli->command->name);
+	else
+		cli_print_help(NULL, commands, COMMAND_COUNT, true);
+}
+
+static void print_version(const struct cli *cli)
+{
+	struct bistable_error ignored;
+
+	if (cli->json)
+		json_write_document(json_pack("{s:i, s:s}", "schema", JSON_SCHEMA, "version",
+					    bistable_version()),
+			&ignored);
+	else
+		printf("bistable %s\n", bistable_version());
+}
+
+static enum progress_style choose_style(const struct cli *cli)
+{
+	if (cli->json && cli->command->json == CLI_JSON_DOCUMENT)
+		return PROGRESS_COLLECT;
+	if (cli->quiet)
+		return PROGRESS_QUIET;
+	if (cli->json)
+		return PROGRESS_LINES;
+	return terminal_is_live(stderr) ? PROGRESS_LIVE : PROGRESS_PLAIN;
+}
+
+static int run(struct cli *cli, struct bistable_error *error)
+{
+	struct bistable_options options = {
+		.config = cli->config,
+		.root = cli->root,
+		.event = progress_event,
+		.cancelled = is_cancelled,
+		.context = &cli->progress,
+	};
+	struct bistable *bistable = NULL;
+	int r;
+
+	progress_init(&cli->progress, choose_style(cli), cli->verbose);
+	r = bistable_open(&options, &bistable, error);
+	if (r == 0)
+		r = cli->command->run(cli, bistable, error);
+	progress_finish(&cli->progress);
+	bistable_close(bistable);
+	if (r < 0 && interrupted && (error->number == ECANCELED || error->number == EINTR))
+		snprintf(error->text, sizeof(error->text),
+			cli->command->run == cmd_install
+				? "interrupted; the old slot is intact, installing again is safe"
+				: "interrupted");
+	return r;
+}
+
+/* What could not be written was not shown; what was done stays done. */
+static int check_output(const struct cli *cli, int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	terminal_print(stderr, PAINT_NONE, "bistable: cannot write to standard output: %s\n",
+		strerror(errno));
+	return code == BISTABLE_OK && (!cli->command || cli->command->shows) ? BISTABLE_FAILED
+									     : code;
+}
+
+static int serve(struct cli *cli, int argc, char **argv)
+{
+	struct bistable_error error = { 0 };
+
+	if (cli_parse(cli, argc, argv, commands, COMMAND_COUNT, &error) < 0) {
+		report_usage(cli, &error);
+		return BISTABLE_USAGE;
+	}
+	if (cli->help) {
+		cli_print_help(cli->command, commands, COMMAND_COUNT, false);
+		return BISTABLE_OK;
+	}
+	if (cli->version) {
+		print_version(cli);
+		return BISTABLE_OK;
+	}
+	if (run(cli, &error) < 0) {
+		report_error(cli, &error);
+		return error.code ? (int)error.code : BISTABLE_FAILED;
+	}
+	return BISTABLE_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli cli = { 0 };
+	int code;
+
+	watch_signals();
+	code = check_output(&cli, serve(&cli, argc, argv));
+	cli_done(&cli);
+	return code;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/activate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "boot/boot.h"
+#include "engine/context.h"
+#include "engine/records.h"
+#include "format/kexecplan.h"
+#include "format/uki.h"
+#include "machine/machine.h"
+
+/* Where the stub looks for files that it adds to the kernel's command line and initrd. */
+static const struct {
+	const char *folder; /* NULL: the boot file's own ".extra.d" */
+	const char *suffixes[4];
+} companion_places[] = {
+	{ NULL, { ".cred", ".raw", ".addon.efi" } },
+	{ "/loader/addons", { ".addon.efi" } },
+	{ "/loader/credentials", { ".cred" } },
+	{ "/loader/extensions", { ".raw" } },
+};
+
+static bool is_companion(const char *name, const char *const suffixes[4])
+{
+	if (name[0] == '.')
+		return false;
+	for (size_t i = 0; i < 4 && suffixes[i]; i++)
+		if (text_ends_with_nocase(name, suffixes[i]))
+			return true;
+	return false;
+}
+
+static int find_companions(struct context *context, enum slot slot, struct text_list *ret,
+	struct error *error)
+{
+	AUTO_FREE char *extra = text_format("%s.extra.d", context->config.boot_file[slot]);
+
+	if (!extra)
+		return error_memory(error);
+	for (size_t i = 0; i < sizeof(companion_places) / sizeof(companion_places[0]); i++) {
+		const char *folder = companion_places[i].folder ? companion_places[i].folder : extra;
+		AUTO_TEXT_LIST struct text_list names = { 0 };
+		struct error why = { 0 };
+		int r;
+
+		r = context->machine->ops->esp_list(context->machine, context->esp, folder, &names,
+			&why);
+		if (r == -ENOENT)
+			continue;
+		if (r < 0) {
+			if (error)
+				*error = why;
+			return r;
+		}
+		for (size_t n = 0; n < names.count; n++) {
+			if (!is_companion(names.items[n], companion_places[i].suffixes))
+				continue;
+			r = text_list_add(ret, error, "%s/%s", folder, names.items[n]);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int activate_prepare(struct context *context, enum slot running, enum slot target,
+	const bool startable[SLOT_COUNT], struct error *error)
+{
+	struct machine *machine = context->machine;
+	bool staged = false;
+	int r;
+
+	r = machine->ops->kexec_staged(machine, &staged, error);
+	if (r < 0)
+		return r;
+	if (staged) {
+		r = machine->ops->kexec_unstage(machine, error);
+		if (r < 0) {
+			error_prefix(error,
+				"a kernel is staged for kexec, possibly the target slot's, and cannot "
+				"be unloaded; reboot first");
+			return r;
+		}
+	}
+	return context->boot->ops->prepare(context->boot, running, target, startable, error);
+}
+
+int activate_stage_kexec(struct context *context, enum slot slot, const struct uki *uki,
+	struct text_list *reasons, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list companions = { 0 };
+	AUTO_KEXEC_PLAN struct kexec_plan plan = { 0 };
+	struct machine *machine = context->machine;
+	AUTO_FREE char *reason = NULL;
+	struct error why = { 0 };
+	int r;
+
+	if (!context->config.kexec)
+		return text_list_add(reasons, error, "[activate] kexec = no forbids it here");
+	r = machine->ops->kexec_preflight(machine, &reason, error);
+	if (r < 0)
+		return r;
+	if (reason)
+		return text_list_add(reasons, error, "%s", reason);
+	r = find_companions(context, slot, &companions, error);
+	if (r == 0)
+		r = kexec_plan_make(uki, context->config.placeholder, context->config.bound[slot],
+			&companions, &plan, error);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < plan.reasons.count; i++) {
+		r = text_list_add(reasons, error, "%s", plan.reasons.items[i]);
+		if (r < 0)
+			return r;
+	}
+	if (!kexec_plan_possible(&plan))
+		return 0;
+	r = machine->ops->kexec_stage(machine, plan.kernel, plan.initrd, plan.cmdline, &why);
+	return r < 0 ? text_list_add(reasons, error, "%s", why.text) : 0;
+}
+
+static int join(const struct text_list *list, char **ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer text = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < list->count; i++) {
+		if (i > 0)
+			r = buffer_append(&text, "; ", 2, error);
+		if (r == 0)
+			r = buffer_append(&text, list->items[i], strlen(list->items[i]), error);
+	}
+	if (r == 0)
+		r = buffer_append(&text, NULL, 1, error);
+	if (r < 0)
+		return r;
+	*ret = (char *)TAKE(text.data);
+	return 0;
+}
+
+/* The boot file of a slot, for an activation that no install precedes. */
+static int read_uki(struct context *context, enum slot slot, struct buffer *bytes, struct uki *ret,
+	struct error *error)
+{
+	const char *path = context->config.boot_file[slot];
+	int r;
+
+	r = context->machine->ops->esp_read(context->machine, context->esp, path, BOOT_FILE_MAX,
+		bytes, error);
+	if (r == 0)
+		r = uki_parse(span_of(bytes), ret, error);
+	if (r < 0)
+		error_prefix(error, "%s", path);
+	return r;
+}
+
+/* 0 and *ret_staged; not staged: *ret_fallback says why. */
+static int try_kexec(struct context *context, enum slot slot, const struct uki *uki,
+	bool *ret_staged, char **ret_fallback, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list reasons = { 0 };
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	struct uki own;
+	int r;
+
+	if (!uki) {
+		r = read_uki(context, slot, &bytes, &own, error);
+		if (r < 0)
+			return r;
+		uki = &own;
+	}
+	r = activate_stage_kexec(context, slot, uki, &reasons, error);
+	if (r < 0)
+		return r;
+	*ret_staged = reasons.count == 0;
+	return *ret_staged ? 0 : join(&reasons, ret_fallback, error);
+}
+
+static int record_attempt(struct context *context, enum slot slot, struct record *record,
+	const char *how, struct error *error)
+{
+	struct state_attempt attempt = { .outcome = STATE_PENDING };
+
+	attempt.time = context->machine->ops->now(context->machine);
+	context_boot_id(context, attempt.boot_id);
+	strncpy(attempt.how, how, sizeof(attempt.how) - 1);
+	state_add_attempt(&record->state, &attempt);
+	return record_write(context, slot, record, error);
+}
+
+int activate_slot(struct context *context, enum slot slot, struct record *record,
+	enum bistable_activation how, const struct uki *uki, struct bistable_result *result,
+	struct error *error)
+{
+	struct machine *machine = context->machine;
+	AUTO_FREE char *fallback = NULL;
+	bool kexec = false;
+	int r;
+
+	if (how == BISTABLE_ACTIVATE_DEFAULT)
+		how = context->config.activation;
+	result->activation = BISTABLE_ACTIVATE_NONE;
+	if (how == BISTABLE_ACTIVATE_NONE)
+		return 0;
+	if (how != BISTABLE_ACTIVATE_REBOOT) {
+		r = try_kexec(context, slot, uki, &kexec, &fallback, error);
+		if (r < 0)
+			return r;
+		if (!kexec && how == BISTABLE_ACTIVATE_KEXEC_ONLY)
+			return error_failed(error, EOPNOTSUPP,
+				"slot %c is ready but not activated: kexec is not possible: %s",
+				slot_letter(slot), fallback);
+	}
+
+	/* The attempt is on record before anything can start it; BootNext comes last of all. */
+	r = record_attempt(context, slot, record, kexec ? "kexec" : "reboot", error);
+	if (r < 0) {
+		if (kexec)
+			machine->ops->kexec_unstage(machine, NULL);
+		return r;
+	}
+	if (!kexec) {
+		r = context->boot->ops->start_next(context->boot, slot, error);
+		if (r < 0)
+			return r;
+	}
+	result->activation = kexec ? BISTABLE_ACTIVATE_KEXEC : BISTABLE_ACTIVATE_REBOOT;
+	result->fallback = TAKE(fallback);
+	return 0;
+}
+
+int activate_other(struct context *context, enum bistable_activation how,
+	enum error_kind incomplete, struct bistable_result *result, struct error *error)
+{
+	AUTO_RECORDS struct records records = { 0 };
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	enum slot running, other;
+	struct record *record;
+	int r;
+
+	(void)open;
+	r = context_require_slot(context, &running, error);
+	if (r == 0)
+		r = context_begin(context, false, error);
+	if (r == 0)
+		r = records_read(context, &records, error);
+	if (r < 0)
+		return r;
+	other = slot_other(running);
+	record = &records.of[other];
+	if (!record_complete(record))
+		return error_set(error, incomplete, ENOENT,
+			"slot %c is not complete (%s): there is nothing to start",
+			slot_letter(other),
+			!record->has_boot_file ? "it has no boot file"
+				: !record->readable ? record->why
+						    : "an install did not finish");
+	if (record->state.bad)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"slot %c is marked bad; install into it again first", slot_letter(other));
+	/* Not before the other: this slot may be a trial that was never confirmed. */
+	r = activate_prepare(context, SLOT_NONE, other, records.startable, error);
+	if (r == 0)
+		r = context->boot->ops->enable(context->boot, other, error);
+	if (r < 0)
+		return r;
+	result->slot = slot_letter(other);
+	if (record->state.version) {
+		result->version = strdup(record->state.version);
+		if (!result->version)
+			return error_memory(error);
+	}
+	return activate_slot(context, other, record, how, NULL, result, error);
+}

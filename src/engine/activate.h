@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/slot.h"
+#include "bistable/bistable.h"
+
+struct context;
+struct record;
+struct text_list;
+struct uki;
+
+/**
+ * What comes before a target may change or be chosen: a staged kexec kernel is unloaded (it may be
+ * the target's), both slots have listed boot entries, nothing chosen for the next start names the
+ * target; `running` (unless SLOT_NONE) comes before it.
+ */
+int activate_prepare(struct context *context, enum slot running, enum slot target,
+	const bool startable[SLOT_COUNT], struct error *error);
+
+/**
+ * Chooses how `slot` starts next and records the attempt. `uki`: the slot's boot file as bound;
+ * NULL: it is read from the ESP. Fills activation and fallback of *result. Needs
+ * activate_prepare() before it.
+ */
+int activate_slot(struct context *context, enum slot slot, struct record *record,
+	enum bistable_activation how, const struct uki *uki, struct bistable_result *result,
+	struct error *error);
+
+/**
+ * Starts the other slot next. `incomplete`: the kind of error when that one is not complete.
+ */
+int activate_other(struct context *context, enum bistable_activation how,
+	enum error_kind incomplete, struct bistable_result *result, struct error *error);
+
+/**
+ * Fills `reasons` with why the kexec of `uki` (bound) for a slot would fail or would not do what a
+ * firmware start does, in words; with none, stages it.
+ */
+int activate_stage_kexec(struct context *context, enum slot slot, const struct uki *uki,
+	struct text_list *reasons, struct error *error);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/bootfile.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "crypto/sha256.h"
+#include "engine/context.h"
+#include "format/kernel.h"
+#include "machine/machine.h"
+#include "source/bundle.h"
+
+#define READ_SIZE (256u << 10)
+
+/* Beside the boot file: folders, the state record, and its replacement in the making. */
+#define SPACE_MARGIN (256u << 10)
+
+static int read_payload(struct context *context, struct bundle *bundle,
+	const struct bundle_payload *payload, struct buffer *out, struct error *error)
+{
+	bool known = payload->size != BUNDLE_SIZE_UNKNOWN;
+	int r;
+
+	if (known && payload->size > BOOT_FILE_MAX)
+		return error_failed(error, EFBIG,
+			"%s is %llu bytes: boot files over %u bytes are refused", payload->name,
+			(unsigned long long)payload->size, BOOT_FILE_MAX);
+	r = buffer_reserve(out, known ? (size_t)payload->size + 1 : READ_SIZE, error);
+	if (r < 0)
+		return r;
+	context_begin_phase(context, "boot", known ? payload->size : UINT64_MAX);
+	for (;;) {
+		size_t got;
+
+		if (context_cancelled(context))
+			return error_failed(error, ECANCELED, "interrupted");
+		if (out->size > BOOT_FILE_MAX)
+			return error_failed(error, EFBIG,
+				"%s goes on beyond %u bytes: boot files of that size are refused",
+				payload->name, BOOT_FILE_MAX);
+		if (out->size == out->capacity) {
+			r = buffer_reserve(out, READ_SIZE, error);
+			if (r < 0)
+				return r;
+		}
+		r = bundle_read(bundle, out->data + out->size, out->capacity - out->size, &got,
+			error);
+		if (r < 0 || got == 0)
+			return r;
+		out->size += got;
+		context->progress.fetched = bundle_received(bundle);
+		context_progress(context, out->size);
+	}
+}
+
+/* Secure Boot checks the whole file: a bound copy of a signed UKI would not start. */
+static int check_signature(struct context *context, const struct uki *uki, struct error *error)
+{
+	struct machine *machine = context->machine;
+	AUTO_BUFFER struct buffer value = { 0 };
+	uint32_t attributes;
+
+	if (!uki->has_signature
+		|| machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, NULL) < 0
+		|| value.size != 1 || value.data[0] == 0)
+		return 0;
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"the UKI is signed, Secure Boot is on, and its command line holds the placeholder %s: "
+		"binding it would break the signature. Build a UKI for each slot, or one that finds "
+		"its root by root hash",
+		context->config.placeholder);
+}
+
+static int bind_to(struct context *context, enum slot slot, struct bootfile *file,
+	struct error *error)
+{
+	AUTO_FREE char *cmdline = NULL;
+	enum slot named = SLOT_NONE;
+	size_t count = 0;
+	int r;
+
+	r = uki_bind(&file->uki, file->bytes.data, context->config.placeholder,
+		context->config.bound[slot], &count, error);
+	if (r == 0 && count > 0)
+		r = check_signature(context, &file->uki, error);
+	if (r == 0)
+		r = uki_cmdline(&file->uki, &cmdline, error);
+	if (r == 0)
+		r = cmdline_slot(cmdline, context->config.cmdline_match, &named, error);
+	if (r == 0 && named != SLOT_NONE && named != slot)
+		return error_failed(error, EINVAL,
+			"the UKI's command line names slot %c, but it would be installed into slot "
+			"%c",
+			slot_letter(named), slot_letter(slot));
+	return r < 0 ? r : cmdline_verity(cmdline, &file->verity, error);
+}
+
+static int check(struct context *context, enum slot slot, struct bootfile *file,
+	struct error *error)
+{
+	struct kernel kernel;
+	int r;
+
+	strcpy(file->payload.role, "boot");
+	file->payload.size = file->bound.size = file->bytes.size;
+	r = sha256_of(file->bytes.data, file->bytes.size, file->payload.sha256, error);
+	if (r == 0)
+		r = uki_parse(span_of(&file->bytes), &file->uki, error);
+	if (r == 0)
+		r = kernel_parse(file->uki.kernel, &kernel, error);
+	if (r == 0)
+		r = bind_to(context, slot, file, error);
+	if (r == 0)
+		r = uki_version(&file->uki, &file->version, error);
+	if (r == 0)
+		r = sha256_of(file->bytes.data, file->bytes.size, file->bound.sha256, error);
+	return r;
+}
+
+int bootfile_read(struct context *context, struct bundle *bundle,
+	const struct bundle_payload *payload, enum slot slot, struct bootfile *ret,
+	struct error *error)
+{
+	AUTO_BOOTFILE struct bootfile file = { 0 };
+	int r;
+
+	r = read_payload(context, bundle, payload, &file.bytes, error);
+	if (r < 0)
+		return r;
+	r = check(context, slot, &file, error);
+	if (r < 0) {
+		error_prefix(error, "%s in the bundle", payload->name);
+		return r;
+	}
+	*ret = file;
+	file = (struct bootfile){ 0 };
+	return 0;
+}
+
+int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
+	bool *ret_remove_first, struct error *error)
+{
+	struct machine *machine = context->machine;
+	struct esp_space space;
+	uint64_t present = 0;
+	char need[16], have[16];
+	bool equal;
+	int r;
+
+	*ret_remove_first = false;
+	r = machine->ops->esp_space(machine, context->esp, &space, error);
+	if (r < 0)
+		return r;
+	if (space.free >= size + SPACE_MARGIN)
+		return 0;
+	r = machine->ops->esp_compare(machine, context->esp, context->config.boot_file[slot],
+		(struct span){ NULL, 0 }, &equal, &present, NULL);
+	if (r == 0 && space.free + present >= size + SPACE_MARGIN) {
+		*ret_remove_first = true;
+		return 0;
+	}
+	text_size(size + SPACE_MARGIN, need);
+	text_size(space.free, have);
+	return error_failed(error, ENOSPC,
+		"the EFI System Partition has %s free, but the boot file needs %s: remove what is not "
+		"needed there, or make the partition larger",
+		have, need);
+}
+
+int bootfile_is_present(struct context *context, enum slot slot, const struct bootfile *file,
+	bool *ret, struct error *error)
+{
+	struct error why = { 0 };
+	int r;
+
+	r = context->machine->ops->esp_compare(context->machine, context->esp,
+		context->config.boot_file[slot], span_of(&file->bytes), ret, NULL, &why);
+	if (r == -ENOENT) {
+		*ret = false;
+		return 0;
+	}
+	if (r < 0 && error)
+		*error = why;
+	return r;
+}
+
+int bootfile_write(struct context *context, enum slot slot, const struct bootfile *file,
+	struct error *error)
+{
+	const char *path = context->config.boot_file[slot];
+	struct machine *machine = context->machine;
+	bool remove_first;
+	int r;
+
+	r = bootfile_check_space(context, slot, file->bytes.size, &remove_first, error);
+	/* Nothing starts the target any more: its old boot file is no loss. */
+	if (r == 0 && remove_first)
+		r = machine->ops->esp_remove(machine, context->esp, path, error);
+	if (r == 0)
+		r = machine->ops->esp_replace(machine, context->esp, path, span_of(&file->bytes),
+			error);
+	return r;
+}
+
+void bootfile_done(struct bootfile *file)
+{
+	buffer_done(&file->bytes);
+	free(file->version);
+	*file = (struct bootfile){ 0 };
+}

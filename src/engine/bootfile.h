@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/slot.h"
+#include "format/cmdline.h"
+#include "format/state.h"
+#include "format/uki.h"
+
+struct bundle;
+struct bundle_payload;
+struct context;
+struct error;
+
+/** A boot payload in memory: a UKI that was checked and bound to its slot. Zero-initialised: none. */
+struct bootfile {
+	struct buffer bytes;	      /* as it goes to the ESP */
+	struct uki uki;		      /* borrows `bytes` */
+	char *version;		      /* owned; NULL: none stated */
+	struct cmdline_verity verity; /* what the command line says of the image */
+	struct state_content payload; /* as it came */
+	struct state_content bound;   /* as it goes to the ESP */
+};
+
+/** Reads the bundle's current payload as a boot file for `slot`, checks and binds it. */
+int bootfile_read(struct context *context, struct bundle *bundle,
+	const struct bundle_payload *payload, enum slot slot, struct bootfile *ret,
+	struct error *error);
+
+/**
+ * Whether the ESP has room for a boot file of `size` bytes beside the slot's present one, or
+ * instead of it (*ret_remove_first). -ENOSPC with the figures.
+ */
+int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
+	bool *ret_remove_first, struct error *error);
+
+/** Whether the slot's boot file on the ESP is this one already. */
+int bootfile_is_present(struct context *context, enum slot slot, const struct bootfile *file,
+	bool *ret, struct error *error);
+
+/** Puts the boot file on the ESP, safely. */
+int bootfile_write(struct context *context, enum slot slot, const struct bootfile *file,
+	struct error *error);
+
+void bootfile_done(struct bootfile *file);
+
+#define AUTO_BOOTFILE __attribute__((cleanup(bootfile_done)))

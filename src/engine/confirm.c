@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/confirm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "boot/boot.h"
+#include "crypto/sha256.h"
+#include "engine/context.h"
+#include "engine/records.h"
+#include "engine/removable.h"
+#include "format/uki.h"
+#include "machine/machine.h"
+
+/*
+ * The other slot is the confirmed default, and nobody asked for this one: the firmware could not
+ * start the default. Making this slot the default now would hide that.
+ */
+static int refuse_fallback(struct context *context, enum slot running, struct records *records,
+	const char *boot_id, struct error *error)
+{
+	struct record *other = &records->of[slot_other(running)];
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
+	int r;
+
+	if (record_open_attempt(&records->of[running], boot_id) || !record_startable(other)
+		|| !other->state.confirmed || !records->of[running].state.confirmed)
+		return 0;
+	r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0)
+		return r;
+	if (!view.readable || view.default_slot != slot_other(running))
+		return 0;
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"slot %c is the confirmed default, but slot %c is running and nobody asked for that: "
+		"the firmware fell back. Nothing is changed; look into slot %c, or make slot %c the "
+		"default with 'bistable mark-good --force'",
+		slot_letter(slot_other(running)), slot_letter(running),
+		slot_letter(slot_other(running)), slot_letter(running));
+}
+
+/* A factory image has no record: what is in the slot is looked up once. */
+static int complete_record(struct context *context, enum slot slot, struct record *record,
+	struct error *error)
+{
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	struct state *state = &record->state;
+	struct uki uki;
+	int r;
+
+	if (state->has_boot_file)
+		return 0;
+	r = context->machine->ops->esp_read(context->machine, context->esp,
+		context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, error);
+	if (r < 0)
+		return r;
+	r = sha256_of(bytes.data, bytes.size, state->boot_file.sha256, error);
+	if (r < 0)
+		return r;
+	state->boot_file.size = bytes.size;
+	state->has_boot_file = true;
+	if (!state->version && uki_parse(span_of(&bytes), &uki, NULL) == 0)
+		return uki_version(&uki, &state->version, error);
+	return 0;
+}
+
+static int confirm_record(struct context *context, enum slot slot, struct record *record,
+	const char *boot_id, struct error *error)
+{
+	struct state_attempt *attempt = record_open_attempt(record, boot_id);
+	int r;
+
+	r = complete_record(context, slot, record, error);
+	if (r < 0)
+		return r;
+	if (attempt)
+		attempt->outcome = STATE_CONFIRMED;
+	record->state.complete = true;
+	record->state.confirmed = true;
+	record->state.bad = false;
+	if (!context->machine->ops->kexec_booted(context->machine))
+		record->state.cold_booted = true;
+	return record_write(context, slot, record, error);
+}
+
+/* The other slot was to be started, and this one runs: that attempt failed. */
+static int close_other_attempt(struct context *context, enum slot other, struct record *record,
+	const char *boot_id, struct error *error)
+{
+	struct state_attempt *attempt = record_open_attempt(record, boot_id);
+
+	if (!record->exists || !attempt)
+		return 0;
+	attempt->outcome = STATE_FAILED;
+	return record_write(context, other, record, error);
+}
+
+static int check_running_record(const struct record *record, enum slot running, bool force,
+	struct error *error)
+{
+	if (record_complete(record) || (force && record->has_boot_file))
+		return 0;
+	if (!record->has_boot_file)
+		return error_failed(error, ENOENT,
+			"slot %c runs, but its boot file is not on the ESP: it cannot become the "
+			"default; install into the other slot",
+			slot_letter(running));
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all the same",
+		slot_letter(running),
+		record->readable ? "says that an install into it did not finish" : record->why);
+}
+
+int confirm_mark_good(struct context *context, bool force, enum slot *ret, struct error *error)
+{
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_RECORDS struct records records = { 0 };
+	unsigned removed = 0;
+	char boot_id[37];
+	enum slot running;
+	int r;
+
+	(void)open;
+	r = context_require_slot(context, &running, error);
+	if (r == 0)
+		r = context_begin(context, true, error);
+	if (r == 0)
+		r = records_read(context, &records, error);
+	if (r == 0)
+		r = check_running_record(&records.of[running], running, force, error);
+	if (r < 0)
+		return r;
+	context_boot_id(context, boot_id);
+	if (!force) {
+		r = refuse_fallback(context, running, &records, boot_id, error);
+		if (r < 0)
+			return r;
+	}
+	records.startable[running] = true;
+
+	/* Before BootOrder names this slot: a wiped NVRAM then starts it as well. */
+	removable_refresh(context, running, &records, true);
+	r = context->boot->ops->confirm(context->boot, running, records.startable,
+		!records.of[running].state.duplicates_removed, &removed, error);
+	if (r < 0)
+		return r;
+	if (removed > 0)
+		records.of[running].state.duplicates_removed = true;
+	r = confirm_record(context, running, &records.of[running], boot_id, error);
+	if (r == 0)
+		r = close_other_attempt(context, slot_other(running),
+			&records.of[slot_other(running)], boot_id, error);
+	if (r < 0)
+		return r;
+	*ret = running;
+	return 0;
+}
+
+int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, struct error *error)
+{
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_RECORDS struct records records = { 0 };
+	enum slot running;
+	int r;
+
+	(void)open;
+	if (slot == SLOT_NONE) {
+		r = context_require_slot(context, &running, error);
+		if (r < 0)
+			return r;
+		slot = slot_other(running);
+	}
+	assert(slot == SLOT_A || slot == SLOT_B);
+	r = context_begin(context, false, error);
+	if (r == 0)
+		r = records_read(context, &records, error);
+	if (r < 0)
+		return r;
+	if (!records.startable[slot_other(slot)])
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"slot %c stays as it is: slot %c is not complete, and one of them must start",
+			slot_letter(slot), slot_letter(slot_other(slot)));
+	r = context->boot->ops->demote(context->boot, slot, error);
+	if (r < 0)
+		return r;
+	records.of[slot].state.bad = true;
+	if (!records.of[slot].readable)
+		records.of[slot].state.complete = false;
+	r = record_write(context, slot, &records.of[slot], error);
+	if (r < 0)
+		return r;
+	*ret = slot;
+	return 0;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/context.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "boot/boot.h"
+#include "format/cmdline.h"
+#include "machine/machine.h"
+
+DEFINE_CLEANUP(context_freep, struct context *, context_free)
+
+int context_new(struct machine *machine, const char *config_file, const struct observer *observer,
+	struct context **ret, struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = calloc(1, sizeof(*context));
+	int r;
+
+	if (!context) {
+		machine_free(machine);
+		return error_memory(error);
+	}
+	context->machine = machine;
+	context->observer = *observer;
+	r = config_load(machine, config_file, &context->config, error);
+	if (r < 0)
+		return r;
+	*ret = TAKE(context);
+	return 0;
+}
+
+void context_free(struct context *context)
+{
+	if (!context)
+		return;
+	context_close(context);
+	config_done(&context->config);
+	machine_free(context->machine);
+	free(context);
+}
+
+static int open_esp(struct context *context, struct error *error)
+{
+	const struct config *config = &context->config;
+	struct esp_settings settings = {
+		.mount = config->esp_mount,
+		.remount = config->esp_remount,
+		.has_location = config->has_esp_location,
+		.location = config->esp_location,
+		.beside = config->system_device[SLOT_A],
+	};
+
+	return context->machine->ops->esp_open(context->machine, &settings, &context->esp, error);
+}
+
+int context_open(struct context *context, bool required, char **ret_why, struct error *error)
+{
+	const struct config *config = &context->config;
+	struct boot_settings settings = {
+		.machine = context->machine,
+		.report = &context->observer.report,
+	};
+	struct error why = { 0 };
+	int r;
+
+	r = open_esp(context, &why);
+	if (r < 0 && (required || r == -ENOMEM)) {
+		if (error)
+			*error = why;
+		return r;
+	}
+	if (r < 0 && ret_why) {
+		*ret_why = strdup(why.text);
+		if (!*ret_why)
+			return error_memory(error);
+	}
+	settings.esp = context->esp;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		settings.boot_files[slot] = config->boot_file[slot];
+		settings.descriptions[slot] = config->description[slot];
+	}
+	return boot_firmware_new(&settings, &context->boot, error);
+}
+
+int context_begin(struct context *context, bool wait, struct error *error)
+{
+	int r;
+
+	r = context_open(context, true, NULL, error);
+	if (r < 0)
+		return r;
+	r = context->machine->ops->lock(context->machine, context->esp, context->config.folder,
+		wait, &context->lock, error);
+	if (r == -EWOULDBLOCK)
+		return error_set(error, ERROR_BUSY, EWOULDBLOCK,
+			"another install is running (it holds the lock on %s of the ESP); wait for it "
+			"or stop it",
+			context->config.folder);
+	return r;
+}
+
+void context_close(struct context *context)
+{
+	if (!context)
+		return;
+	context->machine->ops->unlock(context->machine, TAKE(context->lock));
+	boot_free(TAKE(context->boot));
+	context->machine->ops->esp_close(context->machine, TAKE(context->esp));
+}
+
+int context_running_slot(struct context *context, enum slot *ret, struct error *error)
+{
+	struct machine *machine = context->machine;
+	AUTO_FREE char *cmdline = NULL;
+	enum slot slot = SLOT_NONE;
+	int r;
+
+	r = machine->ops->read_text(machine, "/proc/cmdline", &cmdline, error);
+	if (r < 0)
+		return r;
+	r = cmdline_slot(cmdline, context->config.cmdline_match, &slot, error);
+	if (r < 0) {
+		error_prefix(error, "/proc/cmdline");
+		return r;
+	}
+	for (enum slot s = SLOT_A; slot == SLOT_NONE && s < SLOT_COUNT; s++) {
+		bool holds = false;
+
+		/* A device that cannot be found holds nothing. */
+		if (machine->ops->partition_holds_root(machine, context->config.system_device[s],
+			    &holds, NULL)
+				== 0
+			&& holds)
+			slot = s;
+	}
+	*ret = slot;
+	return 0;
+}
+
+int context_require_slot(struct context *context, enum slot *ret, struct error *error)
+{
+	enum slot slot;
+	int r;
+
+	r = context_running_slot(context, &slot, error);
+	if (r < 0)
+		return r;
+	if (slot == SLOT_NONE)
+		return error_failed(error, ENOENT,
+			"cannot tell which slot is running: /proc/cmdline has neither "
+			"bistable.slot=A|B nor '%s', and the root file system lies on neither slot's "
+			"partition; check [slots] cmdline-match",
+			context->config.cmdline_match);
+	*ret = slot;
+	return 0;
+}
+
+void context_boot_id(struct context *context, char ret[37])
+{
+	struct machine *machine = context->machine;
+	AUTO_FREE char *text = NULL;
+
+	ret[0] = '\0';
+	if (machine->ops->read_text(machine, "/proc/sys/kernel/random/boot_id", &text, NULL) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	if (strlen(text) == 36)
+		strcpy(ret, text);
+}
+
+void context_begin_phase(struct context *context, const char *phase, uint64_t total)
+{
+	context->progress.phase = phase;
+	context->progress.total = total;
+	context_progress(context, 0);
+}
+
+void context_progress(struct context *context, uint64_t done)
+{
+	context->progress.done = done;
+	if (context->observer.progress)
+		context->observer.progress(context->observer.context, &context->progress);
+}
+
+bool context_cancelled(const struct context *context)
+{
+	return context->observer.cancelled
+		&& context->observer.cancelled(context->observer.context);
+}

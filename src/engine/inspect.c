@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/inspect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "boot/boot.h"
+#include "crypto/sha256.h"
+#include "engine/context.h"
+#include "engine/records.h"
+#include "format/kexecplan.h"
+#include "format/uki.h"
+#include "machine/machine.h"
+#include "source/source.h"
+
+DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
+DEFINE_CLEANUP(uki_freep, struct bistable_uki *, bistable_uki_free)
+
+#define READ_SIZE (1u << 20)
+
+static int duplicate(const char *text, char **ret, struct error *error)
+{
+	if (!text)
+		return 0;
+	*ret = strdup(text);
+	return *ret ? 0 : error_memory(error);
+}
+
+/* `list` becomes notes of the status; its strings move. */
+static int add_notes(struct bistable_status *status, const struct text_list *list,
+	struct error *error)
+{
+	struct text_list notes = { status->notes, status->note_count };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < list->count; i++)
+		r = text_list_add(&notes, error, "%s", list->items[i]);
+	status->notes = notes.items;
+	status->note_count = notes.count;
+	return r;
+}
+
+static int add_note(struct bistable_status *status, const char *text, struct error *error)
+{
+	char *items[] = { (char *)text, NULL };
+	struct text_list one = { items, 1 };
+
+	return add_notes(status, &one, error);
+}
+
+static const char *outcome_of(const struct state_attempt *attempt, bool running, const char *boot_id)
+{
+	if (attempt->outcome == STATE_CONFIRMED)
+		return "confirmed";
+	if (attempt->outcome == STATE_FAILED)
+		return "failed";
+	if (strcmp(attempt->boot_id, boot_id) == 0)
+		return "pending";
+	return running ? "running" : "failed";
+}
+
+static int fill_attempts(const struct state *state, bool running, const char *boot_id,
+	struct bistable_slot *slot, struct error *error)
+{
+	slot->attempts = calloc(state->attempt_count + 1, sizeof(*slot->attempts));
+	if (!slot->attempts)
+		return error_memory(error);
+	slot->attempt_count = state->attempt_count;
+	for (size_t i = 0; i < state->attempt_count; i++) {
+		const struct state_attempt *attempt = &state->attempts[i];
+		bool last = i + 1 == state->attempt_count;
+
+		slot->attempts[i] = (struct bistable_attempt){
+			.how = strcmp(attempt->how, "kexec") == 0 ? "kexec" : "reboot",
+			.time = attempt->time,
+			.outcome = last ? outcome_of(attempt, running, boot_id)
+				: attempt->outcome == STATE_CONFIRMED ? "confirmed"
+								      : "failed",
+		};
+		slot->tried_unconfirmed = strcmp(slot->attempts[i].outcome, "failed") == 0;
+	}
+	return 0;
+}
+
+static int fill_slot(struct context *context, enum slot which, bool running, const char *boot_id,
+	struct bistable_status *status, struct error *error)
+{
+	struct bistable_slot *slot = &status->slots[which];
+	AUTO_RECORD struct record record = { 0 };
+	int r;
+
+	r = record_read(context, which, &record, error);
+	if (r < 0)
+		return r;
+	slot->state_known = record.readable;
+	slot->complete = record_complete(&record);
+	slot->confirmed = slot->complete && record.state.confirmed;
+	slot->bad = record.state.bad;
+	/* A factory image has proven itself by having been started in the factory's way. */
+	slot->cold_boot_proven = slot->complete && (record.state.cold_booted || !record.exists);
+	r = duplicate(record.state.version, &slot->version, error);
+	if (r == 0)
+		r = duplicate(record.state.source, &slot->source, error);
+	if (r == 0)
+		r = fill_attempts(&record.state, running, boot_id, slot, error);
+	if (r == 0 && record.why)
+		r = add_note(status, record.why, error);
+	return r;
+}
+
+static int fill_esp(struct context *context, enum slot running, const char *boot_id,
+	struct bistable_status *status, struct error *error)
+{
+	struct esp_space space;
+	struct error why = { 0 };
+	int r = 0;
+
+	if (!context->esp)
+		return 0;
+	if (context->machine->ops->esp_space(context->machine, context->esp, &space, NULL) == 0) {
+		status->esp_known = true;
+		status->esp_free = space.free;
+		status->esp_size = space.size;
+	}
+	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++)
+		r = fill_slot(context, slot, slot == running, boot_id, status, &why);
+	if (r == -ENOMEM)
+		return error_memory(error);
+	return r < 0 ? add_note(status, why.text, error) : 0;
+}
+
+static char letter_or_0(enum slot slot)
+{
+	return slot == SLOT_NONE ? 0 : slot_letter(slot);
+}
+
+/* The slot whose last attempt was asked for by this very boot, by kexec: the staged one. */
+static char staged_slot(const struct bistable_status *status)
+{
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		const struct bistable_slot *s = &status->slots[slot];
+		const struct bistable_attempt *last =
+			s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+
+		if (last && strcmp(last->how, "kexec") == 0 && strcmp(last->outcome, "pending") == 0)
+			return slot_letter(slot);
+	}
+	return 0;
+}
+
+static int fill_boot(struct context *context, struct bistable_status *status, struct error *error)
+{
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
+	struct machine *machine = context->machine;
+	bool staged = false;
+	int r;
+
+	r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0)
+		return r;
+	for (enum slot slot = SLOT_A; view.readable && slot < SLOT_COUNT; slot++) {
+		status->slots[slot].entry_known = true;
+		status->slots[slot].entry_present = view.slots[slot].present;
+		status->slots[slot].entry_number = view.slots[slot].number;
+		status->slots[slot].entry_active = view.slots[slot].active;
+	}
+	if (view.readable)
+		status->default_slot = letter_or_0(view.default_slot);
+	status->next_how = "default";
+	status->next_slot = status->default_slot;
+	if (view.readable && view.next_set) {
+		status->next_how = "reboot";
+		status->next_slot = letter_or_0(view.next_slot);
+	}
+	if (machine->ops->kexec_staged(machine, &staged, NULL) == 0 && staged) {
+		status->next_how = "kexec";
+		status->next_slot = staged_slot(status);
+	}
+	return add_notes(status, &view.notes, error);
+}
+
+static void fill_secure_boot(struct context *context, struct bistable_status *status)
+{
+	AUTO_BUFFER struct buffer value = { 0 };
+	struct machine *machine = context->machine;
+	uint32_t attributes;
+
+	if (machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, NULL) == 0)
+		status->secure_boot = value.size == 1 && value.data[0] == 1;
+}
+
+static int fill_kexec(struct context *context, struct bistable_status *status, struct error *error)
+{
+	struct machine *machine = context->machine;
+
+	status->kexec_booted = machine->ops->kexec_booted(machine);
+	if (!context->config.kexec)
+		return duplicate("[activate] kexec = no forbids it here", &status->kexec_reason,
+			error);
+	return machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
+}
+
+int inspect_status(struct context *context, struct bistable_status **ret, struct error *error)
+{
+	CLEANUP(status_freep) struct bistable_status *status = calloc(1, sizeof(*status));
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	enum slot running = SLOT_NONE;
+	AUTO_FREE char *no_esp = NULL;
+	struct error why = { 0 };
+	char boot_id[37];
+	int r;
+
+	(void)open;
+	if (!status)
+		return error_memory(error);
+	status->efi = context->machine->ops->efi_available(context->machine);
+	r = context_open(context, false, &no_esp, error);
+	if (r == 0 && context_running_slot(context, &running, &why) < 0)
+		r = add_note(status, why.text, error);
+	if (r == 0 && no_esp)
+		r = add_note(status, no_esp, error);
+	if (r < 0)
+		return r;
+	status->running = letter_or_0(running);
+	context_boot_id(context, boot_id);
+	fill_secure_boot(context, status);
+	r = fill_esp(context, running, boot_id, status, error);
+	if (r == 0)
+		r = fill_boot(context, status, error);
+	if (r == 0)
+		r = fill_kexec(context, status, error);
+	if (r < 0)
+		return r;
+	*ret = TAKE(status);
+	return 0;
+}
+
+static int read_all(struct context *context, const char *file, struct buffer *out,
+	struct error *error)
+{
+	const struct config *config = &context->config;
+	struct source_options options = {
+		.connect_timeout = config->connect_timeout,
+		.stall_timeout = config->stall_timeout,
+		.total_timeout = config->total_timeout,
+		.ca_file = config->ca_file,
+		.client_cert = config->client_cert,
+		.client_key = config->client_key,
+		.headers = &config->headers,
+	};
+	AUTO_SOURCE struct source *source = NULL;
+	size_t got = 1;
+	int r;
+
+	r = source_open(file, &options, &source, error);
+	while (r == 0 && got > 0) {
+		if (out->size > BOOT_FILE_MAX)
+			return error_failed(error, EFBIG, "%s is larger than %u bytes: no UKI", file,
+				BOOT_FILE_MAX);
+		r = buffer_reserve(out, READ_SIZE, error);
+		if (r == 0)
+			r = source->ops->read(source, out->data + out->size, READ_SIZE, &got,
+				error);
+		if (r == 0)
+			out->size += got;
+	}
+	return r;
+}
+
+static int fill_sections(const struct uki *uki, struct bistable_uki *ret, struct error *error)
+{
+	ret->sections = calloc(uki->pe.section_count + 1, sizeof(*ret->sections));
+	if (!ret->sections)
+		return error_memory(error);
+	ret->section_count = uki->pe.section_count;
+	for (size_t i = 0; i < uki->pe.section_count; i++) {
+		const struct pe_section *section = &uki->pe.sections[i];
+
+		_Static_assert(sizeof(ret->sections[i].name) == sizeof(section->name), "names");
+		memcpy(ret->sections[i].name, section->name, sizeof(section->name));
+		ret->sections[i].offset = section->raw_offset;
+		ret->sections[i].size = pe_section_bytes(uki->file, section).size;
+	}
+	return 0;
+}
+
+static int hash_part(struct span part, uint64_t *ret_size, char ret_hex[SHA256_TEXT_SIZE],
+	struct error *error)
+{
+	uint8_t digest[SHA256_SIZE];
+	int r;
+
+	*ret_size = part.size;
+	r = sha256_of(part.data, part.size, digest, error);
+	if (r == 0)
+		text_hex(digest, SHA256_SIZE, ret_hex);
+	return r;
+}
+
+static int fill_plan(struct context *context, const struct uki *uki, enum slot slot,
+	struct bistable_uki *ret, struct error *error)
+{
+	AUTO_KEXEC_PLAN struct kexec_plan plan = { 0 };
+	int r;
+
+	/* Without a slot the plan is made for A, which is as good as B; only the text stays unbound. */
+	r = kexec_plan_make(uki, context->config.placeholder,
+		context->config.bound[slot == SLOT_NONE ? SLOT_A : slot], NULL, &plan, error);
+	if (r < 0)
+		return r;
+	if (slot == SLOT_NONE)
+		r = uki_cmdline(uki, &ret->cmdline, error);
+	else
+		ret->cmdline = TAKE(plan.cmdline);
+	ret->kexec_reasons = plan.reasons.items;
+	ret->kexec_reason_count = plan.reasons.count;
+	plan.reasons = (struct text_list){ 0 };
+	return r;
+}
+
+int inspect_uki(struct context *context, const char *file, enum slot slot,
+	struct bistable_uki **ret, struct error *error)
+{
+	CLEANUP(uki_freep) struct bistable_uki *result = calloc(1, sizeof(*result));
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	struct uki uki;
+	int r;
+
+	if (!result)
+		return error_memory(error);
+	r = read_all(context, file, &bytes, error);
+	if (r < 0)
+		return r;
+	r = uki_parse(span_of(&bytes), &uki, error);
+	if (r < 0) {
+		error_prefix(error, "%s", file);
+		return r;
+	}
+	r = fill_sections(&uki, result, error);
+	if (r == 0)
+		r = hash_part(uki.kernel, &result->kernel_size, result->kernel_sha256, error);
+	if (r == 0 && uki.initrd.size > 0)
+		r = hash_part(uki.initrd, &result->initrd_size, result->initrd_sha256, error);
+	if (r == 0)
+		r = uki_version(&uki, &result->version, error);
+	if (r == 0)
+		r = fill_plan(context, &uki, slot, result, error);
+	if (r < 0)
+		return r;
+	*ret = TAKE(result);
+	return 0;
+}
+
+void bistable_status_free(struct bistable_status *status)
+{
+	if (!status)
+		return;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		free(status->slots[slot].version);
+		free(status->slots[slot].source);
+		free(status->slots[slot].attempts);
+	}
+	for (size_t i = 0; i < status->note_count; i++)
+		free(status->notes[i]);
+	free(status->notes);
+	free(status->kexec_reason);
+	free(status);
+}
+
+void bistable_uki_free(struct bistable_uki *uki)
+{
+	if (!uki)
+		return;
+	for (size_t i = 0; i < uki->kexec_reason_count; i++)
+		free(uki->kexec_reasons[i]);
+	free(uki->kexec_reasons);
+	free(uki->sections);
+	free(uki->cmdline);
+	free(uki->version);
+	free(uki);
+}

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/install.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "boot/boot.h"
+#include "engine/activate.h"
+#include "engine/bootfile.h"
+#include "engine/context.h"
+#include "engine/records.h"
+#include "engine/removable.h"
+#include "engine/target.h"
+#include "engine/verify.h"
+#include "machine/machine.h"
+#include "source/bundle.h"
+#include "source/source.h"
+
+#define READ_SIZE (256u << 10)
+
+/** One install on its way. */
+struct install {
+	struct context *context;
+	const struct bistable_install_options *options;
+	struct bistable_result *result;
+	enum slot running; /* SLOT_NONE: installer media */
+	enum slot slot;	   /* the target */
+	struct records records;
+	struct source *source;
+	struct bundle *bundle;
+	struct target *target;
+	struct bootfile boot;
+	bool have_boot, have_system;
+	bool prepared; /* boot entries and BootNext are safe */
+	bool begun;    /* the record says incomplete, nothing starts the target */
+	struct text_list headers;
+	struct source_options source_options;
+};
+
+static void install_done(struct install *install)
+{
+	target_close(install->target);
+	bundle_close(install->bundle);
+	source_close(install->source);
+	bootfile_done(&install->boot);
+	records_done(&install->records);
+	text_list_done(&install->headers);
+}
+
+static int choose_slot(struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	char wanted = install->options->slot;
+	int r;
+
+	if (!wanted) {
+		r = context_require_slot(context, &install->running, error);
+		install->slot = slot_other(install->running);
+		return r;
+	}
+	install->slot = slot_from_letter(wanted);
+	r = context_running_slot(context, &install->running, error);
+	if (r == 0 && install->slot == install->running)
+		return error_set(error, ERROR_REFUSED, EBUSY,
+			"slot %c is running and cannot be overwritten", slot_letter(install->slot));
+	return r;
+}
+
+static int check_policy(struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	struct record *running;
+	char boot_id[37];
+
+	if (!context->config.allow_unsigned && !install->options->allow_unsigned)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"a plain bundle carries no signature: allow that with --allow-unsigned, or "
+			"allow-unsigned = yes in [system] of the configuration");
+	if (install->running == SLOT_NONE || install->options->force)
+		return 0;
+	running = &install->records.of[install->running];
+	context_boot_id(context, boot_id);
+	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
+		return 0;
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"slot %c is running on trial and was not confirmed; installing would overwrite what it "
+		"falls back to. Confirm it with 'bistable mark-good' first (or --force)",
+		slot_letter(install->running));
+}
+
+static void source_note(void *opaque, const char *text)
+{
+	struct install *install = opaque;
+
+	report_note(&install->context->observer.report, "%s", text);
+}
+
+static bool source_cancelled(void *opaque)
+{
+	struct install *install = opaque;
+
+	return context_cancelled(install->context);
+}
+
+static int open_bundle(struct install *install, struct error *error)
+{
+	const struct config *config = &install->context->config;
+	const char *const *header = install->options->headers;
+	int r;
+
+	for (size_t i = 0; i < config->headers.count; i++) {
+		r = text_list_add(&install->headers, error, "%s", config->headers.items[i]);
+		if (r < 0)
+			return r;
+	}
+	for (; header && *header; header++) {
+		r = text_list_add(&install->headers, error, "%s", *header);
+		if (r < 0)
+			return r;
+	}
+	install->source_options = (struct source_options){
+		.connect_timeout = config->connect_timeout,
+		.stall_timeout = config->stall_timeout,
+		.total_timeout = config->total_timeout,
+		.ca_file = config->ca_file,
+		.client_cert = config->client_cert,
+		.client_key = config->client_key,
+		.headers = &install->headers,
+		.note = source_note,
+		.cancelled = source_cancelled,
+		.context = install,
+	};
+	r = source_open(install->options->source, &install->source_options, &install->source, error);
+	return r < 0 ? r : bundle_open(install->source, &install->bundle, error);
+}
+
+/* What the bundle's directory tells before anything is fetched. */
+static int check_sizes(struct install *install, struct error *error)
+{
+	struct bundle_payload payload;
+	bool remove_first;
+
+	install->result->boot_size = install->result->system_size = UINT64_MAX;
+	if (bundle_payload(install->bundle, BUNDLE_ROLE_SYSTEM, &payload)) {
+		install->result->system_size = payload.size;
+		if (payload.size > target_capacity(install->target))
+			return error_failed(error, EFBIG,
+				"%s is %llu bytes, but the partition %s of slot %c has only %llu",
+				payload.name, (unsigned long long)payload.size,
+				target_device(install->target), slot_letter(install->slot),
+				(unsigned long long)target_capacity(install->target));
+	}
+	if (bundle_payload(install->bundle, BUNDLE_ROLE_BOOT, &payload)) {
+		install->result->boot_size = payload.size;
+		return bootfile_check_space(install->context, install->slot, payload.size,
+			&remove_first, error);
+	}
+	return 0;
+}
+
+/* Step 2 of an install: whatever happens from here on, the running slot is what starts. */
+static int prepare(struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	struct record *running;
+	char boot_id[37];
+	int r;
+
+	if (install->prepared)
+		return 0;
+	r = activate_prepare(context, install->running, install->slot, install->records.startable,
+		error);
+	if (r < 0)
+		return r;
+	install->prepared = true;
+	if (install->running == SLOT_NONE)
+		return 0;
+	/* The record that tells the file there to be ours may be about to go. */
+	running = &install->records.of[install->running];
+	context_boot_id(context, boot_id);
+	if (record_startable(running) && running->state.confirmed
+		&& !record_open_attempt(running, boot_id))
+		removable_refresh(context, install->running, &install->records, false);
+	return 0;
+}
+
+static int set_text(char **place, const char *text, struct error *error)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		return error_memory(error);
+	free(*place);
+	*place = copy;
+	return 0;
+}
+
+/* A fresh record: attempts, confirmation and "bad" belong to what was in the slot before. */
+static int fresh_record(struct install *install, struct record *record, struct error *error)
+{
+	int r;
+
+	state_done(&record->state);
+	record->state = (struct state){ .complete = false };
+	r = set_text(&record->state.source, install->source->name, error);
+	if (r == 0)
+		r = set_text(&record->state.version, install->boot.version, error);
+	return r;
+}
+
+/* Step 3, just before the first write: nothing half-written is ever started. */
+static int begin(void *opaque, struct error *error)
+{
+	struct install *install = opaque;
+	struct record *record = &install->records.of[install->slot];
+	int r;
+
+	if (install->begun)
+		return 0;
+	r = prepare(install, error);
+	if (r == 0)
+		r = fresh_record(install, record, error);
+	if (r == 0)
+		r = record_write(install->context, install->slot, record, error);
+	if (r == 0)
+		r = install->context->boot->ops->disable(install->context->boot, install->slot,
+			error);
+	install->begun = r == 0;
+	return r;
+}
+
+static int read_system(struct install *install, const struct bundle_payload *payload,
+	struct error *error)
+{
+	struct context *context = install->context;
+	AUTO_FREE uint8_t *data = malloc(READ_SIZE);
+	size_t got;
+	int r;
+
+	if (!data)
+		return error_memory(error);
+	context_begin_phase(context, "system", payload->size);
+	for (;;) {
+		if (context_cancelled(context))
+			return error_failed(error, ECANCELED, "interrupted");
+		r = bundle_read(install->bundle, data, READ_SIZE, &got, error);
+		if (r < 0)
+			return r;
+		if (got == 0)
+			break;
+		r = target_write(install->target, data, got, error);
+		if (r < 0)
+			return r;
+		context->progress.fetched = bundle_received(install->bundle);
+		context->progress.written = target_written(install->target);
+		context_progress(context, target_size(install->target));
+	}
+	r = target_finish(install->target, error);
+	install->have_system = r == 0;
+	return r;
+}
+
+static int read_payloads(struct install *install, bool boot_only, struct error *error)
+{
+	struct bundle_payload payload;
+	int r;
+
+	while ((r = bundle_next(install->bundle, &payload, error)) > 0) {
+		if (payload.role == BUNDLE_ROLE_BOOT) {
+			r = bootfile_read(install->context, install->bundle, &payload, install->slot,
+				&install->boot, error);
+			install->have_boot = r == 0;
+			install->result->boot_size = install->boot.bytes.size;
+			if (boot_only)
+				return r;
+		} else {
+			r = read_system(install, &payload, error);
+		}
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+/* The tree that the image is checked against, if the UKI names a root hash. */
+static bool find_tree(struct install *install, struct verify_tree *ret)
+{
+	const struct cmdline_verity *named = &install->boot.verity;
+	const struct report *report = &install->context->observer.report;
+	const struct verity *found;
+	uint64_t tree = 0;
+
+	if (!named->root_hash[0])
+		return false;
+	found = target_verity(install->target, &tree);
+	if (found)
+		ret->verity = *found;
+	if (!found && verify_tree_of_table(named, ret) && ret->start < target_size(install->target)) {
+		found = &ret->verity;
+		tree = ret->start;
+	}
+	if (!found) {
+		report_note(report,
+			"The UKI names a root hash, but the image carries no hash tree: what was "
+			"written is checked by its SHA-256 only");
+		return false;
+	}
+	if (strcmp(found->algorithm, "sha256") != 0
+		|| !text_unhex(named->root_hash, ret->root_hash, sizeof(ret->root_hash))) {
+		report_note(report, "The image's hash tree uses %s and is not verified here",
+			found->algorithm);
+		return false;
+	}
+	ret->start = tree;
+	return true;
+}
+
+static int verify(struct install *install, struct error *error)
+{
+	struct verify_tree tree;
+	int r;
+
+	r = verify_image(install->context, target_partition(install->target),
+		target_size(install->target), target_digest(install->target),
+		find_tree(install, &tree) ? &tree : NULL, error);
+	if (r < 0)
+		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
+			target_device(install->target));
+	return r;
+}
+
+static int write_boot(struct install *install, struct error *error)
+{
+	bool present;
+	int r;
+
+	r = bootfile_is_present(install->context, install->slot, &install->boot, &present, error);
+	if (r < 0 || present)
+		return r;
+	r = begin(install, error);
+	if (r == 0)
+		r = bootfile_write(install->context, install->slot, &install->boot, error);
+	if (r == 0)
+		install->result->written += install->boot.bytes.size;
+	return r;
+}
+
+/* Step 5's end: the slot is whole, and its record says of what. */
+static int complete(struct install *install, struct error *error)
+{
+	struct record *record = &install->records.of[install->slot];
+	struct state *state = &record->state;
+	int r;
+
+	record->has_boot_file = true;
+	/* Nothing was written, and nothing was wrong with the slot: nothing is written now either. */
+	if (!install->begun && record_startable(record))
+		return 0;
+	r = fresh_record(install, record, error);
+	if (r < 0)
+		return r;
+	state->complete = true;
+	state->installed = install->context->machine->ops->now(install->context->machine);
+	state->payloads[0] = install->boot.payload;
+	strcpy(state->payloads[1].role, "system");
+	state->payloads[1].size = target_size(install->target);
+	memcpy(state->payloads[1].sha256, target_digest(install->target), SHA256_SIZE);
+	state->payload_count = 2;
+	state->boot_file = install->boot.bound;
+	state->has_boot_file = true;
+	return record_write(install->context, install->slot, record, error);
+}
+
+static int finish(struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	struct record *record = &install->records.of[install->slot];
+	int r;
+
+	install->result->fetched = bundle_received(install->bundle);
+	install->result->written = target_written(install->target);
+	install->result->system_size = target_size(install->target);
+	r = verify(install, error);
+	if (r == 0)
+		r = write_boot(install, error);
+	if (r == 0)
+		r = complete(install, error);
+	if (r == 0)
+		r = prepare(install, error);
+	if (r == 0)
+		r = context->boot->ops->enable(context->boot, install->slot, error);
+	/* The partition is released before anything starts it. */
+	target_close(TAKE(install->target));
+	if (r == 0)
+		r = activate_slot(context, install->slot, record, install->options->activation,
+			&install->boot.uki, install->result, error);
+	return r;
+}
+
+static int run(struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	int r;
+
+	r = choose_slot(install, error);
+	if (r == 0)
+		r = context_begin(context, false, error);
+	if (r == 0)
+		r = records_read(context, &install->records, error);
+	if (r == 0)
+		r = check_policy(install, error);
+	if (r == 0)
+		r = target_open(context, install->slot, begin, install, &install->target, error);
+	if (r == 0)
+		r = open_bundle(install, error);
+	if (r == 0)
+		r = check_sizes(install, error);
+	if (r < 0)
+		return r;
+	install->result->slot = slot_letter(install->slot);
+	install->result->unsigned_bundle = true;
+	install->result->dry_run = install->options->dry_run;
+	/* A stream tells nothing more without being used up. */
+	if (install->options->dry_run && !install->source->seekable)
+		return 0;
+	r = read_payloads(install, install->options->dry_run, error);
+	if (r == 0 && !install->options->dry_run)
+		r = finish(install, error);
+	return r < 0 ? r : set_text(&install->result->version, install->boot.version, error);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+int install_run(struct context *context, const struct bistable_install_options *options,
+	struct bistable_result *result, struct error *error)
+{
+	CLEANUP(install_done) struct install install = {
+		.context = context,
+		.options = options,
+		.result = result,
+		.running = SLOT_NONE,
+		.slot = SLOT_NONE,
+	};
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	double start = seconds();
+	int r;
+
+	(void)open;
+	r = run(&install, error);
+	if (install.bundle)
+		result->fetched = bundle_received(install.bundle);
+	result->seconds = seconds() - start;
+	return r;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/slot.h"
+
+struct context;
+struct records;
+
+/**
+ * Makes the removable path (\EFI\BOOT\BOOTX64.EFI, UEFI 2.10 §3.5.1.1) hold the boot file of
+ * `slot`, so that a machine whose boot entries are lost still starts it. Only when the file there
+ * is absent (and `create`), or one of ours: somebody's shim, GRUB or systemd-boot is never
+ * overwritten. A failure is a warning.
+ */
+void removable_refresh(struct context *context, enum slot slot, const struct records *records,
+	bool create);

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "machine/linux_esp.h"
+#include "machine/linux_private.h"
+
+#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+struct machine_lock {
+	int fd;
+};
+
+/* The kernel turns a damaged FAT read-only by itself; the mount as such is then still writable. */
+static bool is_read_only_by_damage(const struct root_dir *root, const struct esp *esp)
+{
+	AUTO_MOUNTS struct mount_list mounts = { 0 };
+	const struct mount_entry *entry;
+	struct stat status;
+
+	if (fstat(esp->directory, &status) < 0 || mounts_read(root, &mounts, NULL) < 0)
+		return false;
+	entry = mounts_at(&mounts, esp->where);
+	return entry && entry->device == status.st_dev && !entry->read_only;
+}
+
+/* Remounts a read-only ESP for a write, where that is allowed. */
+static int make_writable(struct machine *machine, struct esp *esp, struct error *error)
+{
+	const struct root_dir *root = &linux_machine_of(machine)->root;
+	struct statvfs status;
+	int r;
+
+	if (fstatvfs(esp->directory, &status) < 0)
+		return error_failed(
+			error, errno, "cannot look at the ESP %s: %s", esp->where, strerror(errno));
+	if (!(status.f_flag & ST_RDONLY))
+		return 0;
+	if (esp->mount >= 0)
+		return mount_private_writable(esp->directory, error);
+	if (root->confined || !esp->remount)
+		return error_failed(error, EROFS,
+			"the ESP %s is mounted read-only; remount it writable or set [esp] "
+			"remount = yes",
+			esp->where);
+	if (is_read_only_by_damage(root, esp))
+		return error_failed(error, EROFS,
+			"the kernel made the ESP %s read-only because it is damaged; unmount it "
+			"and repair it with fsck.vfat",
+			esp->where);
+	r = mount_set_read_only(esp->directory, false);
+	if (r < 0)
+		return error_failed(error, -r, "cannot remount the read-only ESP %s writable: %s%s",
+			esp->where, strerror(-r), r == -EPERM ? "; run as root" : "");
+	esp->remounted = true;
+	return 0;
+}
+
+static int check_component(const char *path, const char *name, struct error *error)
+{
+	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return error_failed(error, EINVAL,
+			"\"%s\" is no path on the ESP: use /folder/file without . and ..", path);
+	return 0;
+}
+
+static int folder_failed(const char *path, int number, struct error *error)
+{
+	return error_failed(error, number, "cannot open the folder of \"%s\" on the ESP: %s%s",
+		path, strerror(number), number == EACCES ? "; run as root" : "");
+}
+
+/* Opens `name` below *folder, which it replaces. */
+static int enter(struct esp *esp, const char *path, const char *name, bool create, int *folder,
+	struct error *error)
+{
+	int fd = openat(*folder, name, FOLDER_FLAGS), r;
+
+	if (fd < 0 && errno == ENOENT && create) {
+		struct vfat_folder parent = { &vfat_linux_calls, *folder, esp->device };
+
+		r = vfat_make_folder(&parent, name, error);
+		if (r < 0)
+			return r;
+		fd = openat(*folder, name, FOLDER_FLAGS);
+	}
+	if (fd < 0)
+		return folder_failed(path, errno, error);
+	close(*folder);
+	*folder = fd;
+	return 0;
+}
+
+/*
+ * Opens the folder that the first components of `path` name: all of them, or (ret_name not NULL)
+ * all but the last, which is returned then. Component by component: no link is followed.
+ */
+static int walk(struct esp *esp, const char *path, bool create, int *ret_folder, char **ret_name,
+	struct error *error)
+{
+	AUTO_CLOSE int folder = openat(esp->directory, ".", FOLDER_FLAGS);
+	AUTO_FREE char *copy = strdup(path);
+	char *rest = copy, *name;
+	int r = 0;
+
+	if (!copy)
+		return error_memory(error);
+	if (folder < 0)
+		return folder_failed(path, errno, error);
+	if (*rest++ != '/')
+		return check_component(path, "", error);
+	if (!ret_name && !*rest)
+		rest = NULL; /* the root itself */
+	while (r == 0 && (name = strsep(&rest, "/"))) {
+		r = check_component(path, name, error);
+		if (r < 0)
+			return r;
+		if (ret_name && !rest) {
+			*ret_name = strdup(name);
+			if (!*ret_name)
+				return error_memory(error);
+			break;
+		}
+		r = enter(esp, path, name, create, &folder, error);
+	}
+	if (r == 0)
+		*ret_folder = take_fd(&folder);
+	return r;
+}
+
+static int read_failed(const char *path, int number, struct error *error)
+{
+	return error_failed(error, number, "cannot read \"%s\" on the ESP: %s%s", path,
+		strerror(number), number == EACCES ? "; run as root" : "");
+}
+
+static int read_whole(
+	int fd, const char *path, size_t size, struct buffer *ret, struct error *error)
+{
+	int r = buffer_reserve(ret, size, error);
+
+	while (r == 0 && ret->size < size) {
+		ssize_t n = read(fd, ret->data + ret->size, size - ret->size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return read_failed(path, n < 0 ? errno : EIO, error);
+		ret->size += (size_t)n;
+	}
+	return r;
+}
+
+int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	AUTO_CLOSE int folder = -1, fd = -1;
+	AUTO_FREE char *name = NULL;
+	struct stat status;
+	int r = walk(esp, path, false, &folder, &name, error);
+
+	(void)machine;
+	if (r < 0)
+		return r;
+	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return read_failed(path, errno, error);
+	if (!S_ISREG(status.st_mode))
+		return read_failed(path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL, error);
+	/* A power cut while a file was being created can leave it empty. */
+	if (status.st_size == 0)
+		return read_failed(path, ENOENT, error);
+	if ((uint64_t)status.st_size > max)
+		return error_failed(error, EFBIG,
+			"\"%s\" on the ESP has %lld bytes, more than the %zu allowed", path,
+			(long long)status.st_size, max);
+	r = read_whole(fd, path, (size_t)status.st_size, &content, error);
+	if (r == 0)
+		*ret = buffer_take(&content);
+	return r;
+}
+
+int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path,
+	struct span content, struct error *error)
+{
+	AUTO_CLOSE int folder = -1;
+	AUTO_FREE char *name = NULL;
+	int r;
+
+	if (content.size == 0)
+		return error_failed(error, EINVAL,
+			"\"%s\" on the ESP shall not be empty: an empty file counts as absent",
+			path);
+	r = make_writable(machine, esp, error);
+	if (r == 0)
+		r = walk(esp, path, true, &folder, &name, error);
+	if (r < 0)
+		return r;
+	return vfat_replace(&(struct vfat_folder){ &vfat_linux_calls, folder, esp->device }, name,
+		content, error);
+}
+
+int linux_esp_remove(
+	struct machine *machine, struct esp *esp, const char *path, struct error *error)
+{
+	AUTO_CLOSE int folder = -1;
+	AUTO_FREE char *name = NULL;
+	struct stat status;
+	int r = walk(esp, path, false, &folder, &name, error);
+
+	if (r == -ENOENT) {
+		if (error)
+			*error = (struct error){ 0 };
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return 0; /* without remounting for nothing */
+	r = make_writable(machine, esp, error);
+	if (r < 0)
+		return r;
+	return vfat_remove(
+		&(struct vfat_folder){ &vfat_linux_calls, folder, esp->device }, name, error);
+}
+
+int linux_esp_list(struct machine *machine, struct esp *esp, const char *path,
+	struct text_list *ret, struct error *error)
+{
+	AUTO_CLOSE int folder = -1;
+	int r = walk(esp, path, false, &folder, NULL, error);
+
+	(void)machine;
+	if (r < 0)
+		return r;
+	r = directory_list(folder, ret);
+	return r < 0 ? folder_failed(path, -r, error) : 0;
+}
+
+int linux_esp_space(
+	struct machine *machine, struct esp *esp, struct esp_space *ret, struct error *error)
+{
+	struct statvfs status;
+
+	(void)machine;
+	if (fstatvfs(esp->directory, &status) < 0)
+		return error_failed(
+			error, errno, "cannot tell the ESP's free space: %s", strerror(errno));
+	*ret = (struct esp_space){
+		.free = (uint64_t)status.f_bavail * status.f_frsize,
+		.size = (uint64_t)status.f_blocks * status.f_frsize,
+		.cluster = (uint32_t)status.f_frsize,
+	};
+	return 0;
+}
+
+int linux_esp_location(
+	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error)
+{
+	const struct block_facts *facts = &esp->facts;
+	uint32_t units;
+
+	(void)machine;
+	if (esp->has_location) {
+		*ret = esp->location;
+		return 0;
+	}
+	if (facts->number == 0 || !facts->has_partuuid || facts->size == 0)
+		return error_failed(error, ENODATA,
+			"cannot tell which partition the ESP %s is (its number, place and "
+			"PARTUUID); run as root, or set [esp] partition-number, start, size and "
+			"partuuid",
+			esp->where);
+	units = facts->logical_block / 512;
+	*ret = (struct esp_location){
+		.partition_number = facts->number,
+		.start = facts->start / units,
+		.size = facts->size / units,
+		.partuuid = facts->partuuid,
+	};
+	return 0;
+}
+
+void linux_esp_close(struct machine *machine, struct esp *esp)
+{
+	(void)machine;
+	if (!esp)
+		return;
+	if (esp->remounted) {
+		syncfs(esp->directory);
+		/* Someone else may write there by now: then it stays writable for them. */
+		mount_set_read_only(esp->directory, true);
+	}
+	esp_free(esp);
+}
+
+static int lock_failed(const char *folder, int number, struct error *error)
+{
+	if (number == EWOULDBLOCK)
+		return error_set(error, ERROR_BUSY, number,
+			"another run holds the lock on %s of the ESP; wait until it is done",
+			folder);
+	return error_failed(
+		error, number, "cannot lock %s on the ESP: %s", folder, strerror(number));
+}
+
+int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
+	struct machine_lock **ret, struct error *error)
+{
+	AUTO_FREE struct machine_lock *lock = malloc(sizeof(*lock));
+	AUTO_CLOSE int fd = -1;
+	int r = walk(esp, folder, false, &fd, NULL, error);
+
+	if (!lock)
+		return error_memory(error);
+	if (r == -ENOENT) {
+		r = make_writable(machine, esp, error);
+		if (r == 0)
+			r = walk(esp, folder, true, &fd, NULL, error);
+	}
+	if (r < 0)
+		return r;
+	while (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EINTR)
+			return lock_failed(folder, errno, error);
+	}
+	if (error)
+		*error = (struct error){ 0 };
+	lock->fd = take_fd(&fd);
+	*ret = TAKE(lock);
+	return 0;
+}
+
+void linux_unlock(struct machine *machine, struct machine_lock *lock)
+{
+	(void)machine;
+	if (!lock)
+		return;
+	close(lock->fd); /* and with it the flock */
+	free(lock);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "machine/linux_private.h"
+
+#define STACK_MAX 256 /* devices under one file system */
+
+/* UEFI 2.10 table 5.7: EFI System Partition */
+static const char esp_type[] = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+
+/* The block device that a file lies on; false: on none (major 0). */
+static bool device_of(const struct root_dir *root, const char *path, dev_t *ret)
+{
+	struct stat status;
+
+	if (root_stat(root, path, &status) < 0)
+		return false;
+	*ret = S_ISBLK(status.st_mode) ? status.st_rdev : status.st_dev;
+	return major(*ret) != 0;
+}
+
+/* Puts the devices directly under `facts` on the stack. */
+static int push_below(const struct root_dir *root, const struct block_facts *facts,
+	struct block_list *stack, struct error *error)
+{
+	AUTO_FREE char *slaves = text_format("/sys/class/block/%s/slaves", facts->disk);
+	AUTO_FREE char *loop = text_format("/sys/class/block/%s/loop/backing_file", facts->disk);
+	AUTO_FREE char *file = NULL;
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	struct block_facts below;
+	dev_t device;
+	int r = 0;
+
+	if (!slaves || !loop)
+		return error_memory(error);
+	if (root_list(root, slaves, &names) < 0)
+		names = (struct text_list){ 0 };
+	for (size_t i = 0; i < names.count && r == 0; i++) {
+		if (!block_list_has(stack, names.items[i])
+			&& block_read(root, names.items[i], &below) == 0)
+			r = block_list_add(stack, &below, error);
+	}
+	if (r < 0 || root_read_text(root, loop, &file) < 0)
+		return r;
+	file[strcspn(file, "\n")] = '\0';
+	if (device_of(root, file, &device) && block_read_device(root, device, &below) == 0
+		&& !block_list_has(stack, below.name))
+		r = block_list_add(stack, &below, error);
+	return r;
+}
+
+int find_stack(
+	const struct root_dir *root, dev_t device, struct block_list *stack, struct error *error)
+{
+	struct block_facts facts;
+	size_t next = stack->count;
+	int r;
+
+	if (block_read_device(root, device, &facts) < 0 || block_list_has(stack, facts.name))
+		return 0;
+	r = block_list_add(stack, &facts, error);
+	for (; r == 0 && next < stack->count && next < STACK_MAX; next++) {
+		facts = stack->items[next]; /* a copy: the array may move */
+		r = push_below(root, &facts, stack, error);
+	}
+	return r;
+}
+
+/* overlay: every lower layer may be a mounted image. */
+static int stack_layers(const struct root_dir *root, const struct mount_entry *entry,
+	struct block_list *stack, struct error *error)
+{
+	AUTO_FREE char *layers = mount_option(entry->super_options, "lowerdir");
+	char *save = NULL;
+	dev_t device;
+	int r = 0;
+
+	if (!layers)
+		return 0;
+	for (char *layer = strtok_r(layers, ":", &save); layer && r == 0;
+		layer = strtok_r(NULL, ":", &save)) {
+		if (layer[0] == '/' && device_of(root, layer, &device))
+			r = find_stack(root, device, stack, error);
+	}
+	return r;
+}
+
+/* btrfs and overlay have device numbers of their own: what they are made of is in mountinfo. */
+static int stack_anonymous(const struct root_dir *root, const char *point, struct block_list *stack,
+	struct error *error)
+{
+	AUTO_MOUNTS struct mount_list mounts = { 0 };
+	const struct mount_entry *entry;
+	dev_t device;
+
+	if (mounts_read(root, &mounts, NULL) < 0)
+		return 0;
+	entry = mounts_at(&mounts, point);
+	if (!entry)
+		return 0;
+	if (strcmp(entry->type, "overlay") == 0)
+		return stack_layers(root, entry, stack, error);
+	if (text_starts_with(entry->source, "/dev/") && device_of(root, entry->source, &device))
+		return find_stack(root, device, stack, error);
+	return 0;
+}
+
+int find_root_stack(const struct root_dir *root, struct block_list *ret, struct error *error)
+{
+	static const char *const points[] = { "/", "/usr" };
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	dev_t device;
+	int r;
+
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		r = device_of(root, points[i], &device)
+			    ? find_stack(root, device, &stack, error)
+			    : stack_anonymous(root, points[i], &stack, error);
+		if (r < 0)
+			return r;
+	}
+	*ret = stack;
+	stack = (struct block_list){ 0 };
+	return 0;
+}
+
+bool find_holds(const struct block_list *stack, const struct block_facts *facts)
+{
+	return block_list_has(stack, facts->name)
+	       || (facts->number == 0 && block_list_has_disk(stack, facts->name));
+}
+
+/* What PARTLABEL=… or PARTUUID=… asks for, or a type. */
+struct wanted {
+	enum { BY_LABEL, BY_PARTUUID, BY_TYPE } by;
+	const char *label;
+	struct guid guid;
+};
+
+static int wanted_from_text(const char *device, struct wanted *ret, struct error *error)
+{
+	struct wanted wanted = { 0 };
+
+	if (text_starts_with(device, "PARTLABEL=") && device[10])
+		wanted = (struct wanted){ .by = BY_LABEL, .label = device + 10 };
+	else if (text_starts_with(device, "PARTUUID=") && guid_from_text(device + 9, &wanted.guid))
+		wanted.by = BY_PARTUUID;
+	else
+		return error_set(error, ERROR_USAGE, EINVAL,
+			"\"%s\" names no partition; use PARTLABEL=label, PARTUUID=guid or a path",
+			device);
+	*ret = wanted;
+	return 0;
+}
+
+static bool is_known(const struct wanted *wanted, const struct block_facts *facts)
+{
+	return wanted->by == BY_LABEL      ? facts->has_label
+	       : wanted->by == BY_PARTUUID ? facts->has_partuuid
+					   : facts->has_type;
+}
+
+static bool is_wanted(const struct wanted *wanted, const struct block_facts *facts)
+{
+	if (!is_known(wanted, facts))
+		return false;
+	return wanted->by == BY_LABEL      ? strcmp(facts->label, wanted->label) == 0
+	       : wanted->by == BY_PARTUUID ? guid_equal(&facts->partuuid, &wanted->guid)
+					   : guid_equal(&facts->type, &wanted->guid);
+}
+
+/* A choice among partitions: by rank (0 is the best), and only one of each may be. */
+struct choice {
+	const struct block_facts *best;
+	unsigned int rank;
+	size_t equals;
+	char names[256]; /* of the equals, for the message */
+};
+
+static void choice_offer(struct choice *choice, const struct block_facts *facts, unsigned int rank)
+{
+	size_t used;
+
+	if (choice->best && rank > choice->rank)
+		return;
+	if (!choice->best || rank < choice->rank)
+		*choice = (struct choice){ .rank = rank };
+	choice->best = facts;
+	choice->equals++;
+	used = strlen(choice->names);
+	if (used + BLOCK_NAME_SIZE + 8 < sizeof(choice->names)) {
+		char *p = stpcpy(choice->names + used, used > 0 ? ", /dev/" : "/dev/");
+
+		strcpy(p, facts->node);
+	}
+}
+
+/* Where to look first. Lower ranks are not even opened when a higher one has it. */
+enum rank { RANK_BESIDE, RANK_ROOT, RANK_OTHER, RANK_COUNT };
+
+/* beside: the name of a disk; "": none */
+static enum rank rank_of(
+	const struct block_list *stack, const char *beside, const struct block_facts *facts)
+{
+	if (strcmp(facts->disk, beside) == 0)
+		return RANK_BESIDE;
+	return block_list_has_disk(stack, facts->disk) ? RANK_ROOT : RANK_OTHER;
+}
+
+/* Opens the disk of partition `i` if sysfs does not tell enough of one of its partitions. */
+static void probe_for(
+	const struct root_dir *root, const struct wanted *wanted, struct block_list *list, size_t i)
+{
+	bool unknown = false;
+
+	for (size_t j = 0; j < list->count; j++) {
+		if (strcmp(list->items[j].disk, list->items[i].disk) != 0)
+			continue;
+		if (j < i)
+			return; /* it was its turn before */
+		unknown |= !is_known(wanted, &list->items[j]);
+	}
+	if (unknown)
+		block_list_probe(root, list, list->items[i].disk);
+}
+
+int find_partition(const struct root_dir *root, const struct block_list *stack, const char *device,
+	struct block_facts *ret, struct error *error)
+{
+	AUTO_BLOCKS struct block_list list = { 0 };
+	struct choice choice = { 0 };
+	struct wanted wanted;
+	int r = wanted_from_text(device, &wanted, error);
+
+	if (r < 0)
+		return r;
+	r = block_list_partitions(root, &list, error);
+	if (r < 0)
+		return r;
+	for (enum rank rank = RANK_ROOT; rank < RANK_COUNT && !choice.best; rank++) {
+		for (size_t i = 0; i < list.count; i++) {
+			if (rank_of(stack, "", &list.items[i]) != rank)
+				continue;
+			probe_for(root, &wanted, &list, i);
+			if (is_wanted(&wanted, &list.items[i]))
+				choice_offer(&choice, &list.items[i], 0);
+		}
+	}
+	if (!choice.best)
+		return error_failed(error, ENODEV,
+			"no partition with %s on any disk (%zu partitions seen); check the "
+			"configured device and the partition table",
+			device, list.count);
+	if (choice.equals > 1)
+		return error_failed(error, ENOTUNIQ,
+			"%zu partitions have %s (%s) and none can be preferred; rename one or "
+			"configure its path",
+			choice.equals, device, choice.names);
+	*ret = *choice.best;
+	return 0;
+}
+
+static bool is_mounted(const struct mount_list *mounts, dev_t device)
+{
+	for (size_t i = 0; i < mounts->count; i++) {
+		if (mounts->items[i].device == device)
+			return true;
+	}
+	return false;
+}
+
+/* Where no type can be learnt (no access to the disk, no udev), its usual place tells the ESP. */
+static bool is_mounted_as_esp(const struct mount_list *mounts, dev_t device)
+{
+	static const char *const points[] = { "/efi", "/boot/efi", "/boot", "/esp" };
+
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		const struct mount_entry *entry = mounts_at(mounts, points[i]);
+
+		if (entry && entry->device == device && strcmp(entry->type, "vfat") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The disk that `beside` lies on; "" when that cannot be told. */
+static void disk_of(const struct root_dir *root, const struct block_list *stack, const char *beside,
+	char ret[BLOCK_NAME_SIZE])
+{
+	struct block_facts facts;
+	dev_t device;
+
+	ret[0] = '\0';
+	if (!beside)
+		return;
+	if (beside[0] == '/') {
+		if (!device_of(root, beside, &device)
+			|| block_read_device(root, device, &facts) < 0)
+			return;
+	} else if (find_partition(root, stack, beside, &facts, NULL) < 0) {
+		return;
+	}
+	memcpy(ret, facts.disk, BLOCK_NAME_SIZE);
+}
+
+int find_esp(const struct root_dir *root, const struct block_list *stack,
+	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
+	struct error *error)
+{
+	AUTO_BLOCKS struct block_list list = { 0 };
+	char disk[BLOCK_NAME_SIZE];
+	struct choice choice = { 0 };
+	struct wanted wanted = { .by = BY_TYPE };
+	int r = block_list_partitions(root, &list, error);
+
+	if (r < 0)
+		return r;
+	guid_from_text(esp_type, &wanted.guid);
+	disk_of(root, stack, beside, disk);
+	for (enum rank rank = RANK_BESIDE; rank < RANK_COUNT && !choice.best; rank++) {
+		for (size_t i = 0; i < list.count; i++) {
+			const struct block_facts *facts = &list.items[i];
+
+			if (rank_of(stack, disk, facts) != rank)
+				continue;
+			probe_for(root, &wanted, &list, i);
+			if (facts->has_type ? is_wanted(&wanted, facts)
+					    : is_mounted_as_esp(mounts, facts->device))
+				choice_offer(&choice, facts, !is_mounted(mounts, facts->device));
+		}
+	}
+	if (!choice.best)
+		return error_failed(error, ENODEV,
+			"no EFI System Partition found (%zu partitions seen); mount it and set "
+			"[esp] mount",
+			list.count);
+	if (choice.equals > 1)
+		return error_failed(error, ENOTUNIQ,
+			"%zu EFI System Partitions (%s) and none can be preferred; set [esp] mount",
+			choice.equals, choice.names);
+	*ret = *choice.best;
+	return 0;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "source/http_private.h"
+
+static inline void curl_freep(char **text)
+{
+	curl_free(*text);
+}
+
+#define AUTO_CURL_TEXT CLEANUP(curl_freep)
+
+DEFINE_CLEANUP(curlu_done, CURLU *, curl_url_cleanup)
+
+static int failed(struct http *http, const char *what, struct error *error)
+{
+	return error_failed(error, ENOMEM, "libcurl cannot %s for '%s'", what, http->source.name);
+}
+
+char *http_display(CURLU *url)
+{
+	CLEANUP(curlu_done) CURLU *clean = curl_url_dup(url);
+	AUTO_CURL_TEXT char *query = NULL, *text = NULL;
+
+	if (!clean)
+		return NULL;
+	/* Signed URLs have their secret in the query. */
+	curl_url_get(clean, CURLUPART_QUERY, &query, 0);
+	curl_url_set(clean, CURLUPART_USER, NULL, 0);
+	curl_url_set(clean, CURLUPART_PASSWORD, NULL, 0);
+	curl_url_set(clean, CURLUPART_OPTIONS, NULL, 0);
+	curl_url_set(clean, CURLUPART_QUERY, NULL, 0);
+	curl_url_set(clean, CURLUPART_FRAGMENT, NULL, 0);
+	if (curl_url_get(clean, CURLUPART_URL, &text, 0) != CURLUE_OK)
+		return NULL;
+	return text_format("%s%s", text, query ? "?..." : "");
+}
+
+static int on_connected(void *context, char *remote, char *local, int remote_port, int local_port)
+{
+	struct http *http = context;
+
+	(void)remote, (void)local, (void)remote_port, (void)local_port;
+	http->exchange.connected = true;
+	http->exchange.last_byte = http_now();
+	return CURL_PREREQFUNC_OK;
+}
+
+/* What every request has in common. */
+int http_configure(struct http *http, struct error *error)
+{
+	const struct source_options *options = &http->options;
+	CURL *easy = http->easy;
+	bool ok = true;
+
+#define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	/* HTTP/2 would buffer a whole flow control window while we are slow. */
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_USERAGENT, "bistable");
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	SET(CURLOPT_BUFFERSIZE, (long)HTTP_BUFFER_SIZE);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout * 1000);
+	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	if (options->ca_file) {
+		SET(CURLOPT_CAINFO, options->ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
+	SET(CURLOPT_ERRORBUFFER, http->exchange.message);
+	SET(CURLOPT_PREREQFUNCTION, on_connected);
+	SET(CURLOPT_PREREQDATA, http);
+	SET(CURLOPT_HEADERFUNCTION, http_on_header);
+	SET(CURLOPT_HEADERDATA, http);
+	SET(CURLOPT_WRITEFUNCTION, http_on_body);
+	SET(CURLOPT_WRITEDATA, http);
+#undef SET
+	return ok ? 0 : failed(http, "be set up", error);
+}
+
+static bool same_part(CURLU *a, CURLU *b, CURLUPart part)
+{
+	AUTO_CURL_TEXT char *x = NULL, *y = NULL;
+
+	return curl_url_get(a, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK
+	       && curl_url_get(b, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK
+	       && strcasecmp(x, y) == 0;
+}
+
+/* Secrets are for the server that the URL names, not for where it redirects to. */
+static bool is_own_server(const struct http *http)
+{
+	return same_part(http->origin, http->target, CURLUPART_SCHEME)
+	       && same_part(http->origin, http->target, CURLUPART_HOST)
+	       && same_part(http->origin, http->target, CURLUPART_PORT);
+}
+
+static int add_field(struct http *http, const char *field, struct error *error)
+{
+	struct curl_slist *fields = field ? curl_slist_append(http->fields, field) : NULL;
+
+	if (!fields)
+		return error_memory(error);
+	http->fields = fields;
+	return 0;
+}
+
+static int set_fields(struct http *http, bool own_server, struct error *error)
+{
+	const struct text_list *headers = http->options.headers;
+	int r;
+
+	curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(TAKE(http->fields));
+	r = add_field(http, "Accept-Encoding: identity", error);
+	if (r < 0)
+		return r;
+	if (http->validator) {
+		AUTO_FREE char *field = text_format("If-Range: %s", http->validator);
+
+		r = add_field(http, field, error);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; own_server && headers && i < headers->count; i++) {
+		r = add_field(http, headers->items[i], error);
+		if (r < 0)
+			return r;
+	}
+	return curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, http->fields) == CURLE_OK
+		       ? 0
+		       : failed(http, "set headers", error);
+}
+
+/* The URL, its range and what may be shown to its server. */
+static int set_request(struct http *http, struct error *error)
+{
+	const struct source_options *options = &http->options;
+	bool own_server = is_own_server(http), ok;
+	AUTO_CURL_TEXT char *url = NULL;
+	AUTO_FREE char *range = text_format("%" PRIu64 "-", http->exchange.start);
+	CURL *easy = http->easy;
+
+	if (!range || curl_url_get(http->target, CURLUPART_URL, &url, 0) != CURLUE_OK)
+		return error_memory(error);
+	ok = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK
+	     && curl_easy_setopt(easy, CURLOPT_RANGE, http->ranges ? range : NULL) == CURLE_OK
+	     && curl_easy_setopt(easy, CURLOPT_SSLCERT, own_server ? options->client_cert : NULL)
+			== CURLE_OK
+	     && curl_easy_setopt(easy, CURLOPT_SSLKEY, own_server ? options->client_key : NULL)
+			== CURLE_OK;
+	return ok ? set_fields(http, own_server, error) : failed(http, "set the URL", error);
+}
+
+static int set_where(struct http *http, struct error *error)
+{
+	AUTO_FREE char *target = http_display(http->target);
+
+	free(TAKE(http->where));
+	if (!target)
+		return error_memory(error);
+	http->where = http->redirects == 0
+			      ? text_format("'%s'", target)
+			      : text_format("'%s' (redirected to '%s')", http->source.name, target);
+	return http->where ? 0 : error_memory(error);
+}
+
+int http_send(struct http *http, struct error *error)
+{
+	struct http_exchange *exchange = &http->exchange;
+	int r;
+
+	memset(exchange, 0, sizeof(*exchange));
+	exchange->start = http->validator ? http->offset : 0;
+	exchange->last_byte = http_now();
+	r = set_where(http, error);
+	if (r < 0)
+		return r;
+	r = set_request(http, error);
+	if (r < 0)
+		return r;
+	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
+		return failed(http, "start the request", error);
+	exchange->active = true;
+	return 0;
+}
+
+int http_start(struct http *http, struct error *error)
+{
+	CURLU *target = curl_url_dup(http->origin);
+	int r;
+
+	if (!target)
+		return error_memory(error);
+	curl_url_cleanup(http->target);
+	http->target = target;
+	http->redirects = 0;
+	r = http_begin_again(http, error);
+	return r < 0 ? r : http_send(http, error);
+}
+
+int http_follow(struct http *http, struct error *error)
+{
+	CLEANUP(curlu_done) CURLU *next = curl_url_dup(http->target);
+	AUTO_CURL_TEXT char *from = NULL, *to = NULL;
+	const char *location = http->exchange.head.location;
+
+	if (!next)
+		return error_memory(error);
+	if (++http->redirects > HTTP_REDIRECTS_MAX)
+		return http_fault(http, HTTP_FAULT_PERMANENT, ELOOP,
+			"%s: more than %u redirects; check the URL", http->where,
+			HTTP_REDIRECTS_MAX);
+	if (curl_url_set(next, CURLUPART_URL, location, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+		return http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
+			"%s redirects to something that is not a URL", http->where);
+	if (curl_url_get(http->target, CURLUPART_SCHEME, &from, 0) != CURLUE_OK
+		|| curl_url_get(next, CURLUPART_SCHEME, &to, 0) != CURLUE_OK)
+		return error_memory(error);
+	if (strcasecmp(to, "https") != 0 && strcasecmp(to, "http") != 0)
+		return http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
+			"%s redirects to a '%.20s:' URL, which is refused: only http and https are "
+			"followed",
+			http->where, to);
+	if (strcasecmp(from, "https") == 0 && strcasecmp(to, "http") == 0)
+		return http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
+			"%s redirects from https to http, which is refused", http->where);
+	curl_url_cleanup(http->target);
+	http->target = TAKE(next);
+	return http_send(http, error);
+}
+
+void http_stop(struct http *http)
+{
+	int running;
+
+	if (!http->exchange.active)
+		return;
+	/* A body that has come in full leaves a connection that can be used again. */
+	if (http->exchange.left == 0 && !http->exchange.ended)
+		curl_multi_perform(http->multi, &running);
+	curl_multi_remove_handle(http->multi, http->easy);
+	http->exchange.active = false;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "source/http_private.h"
+
+#define BACK_OFF_MAX_MS 30000u
+/* So close to the deadline, another attempt is pointless. */
+#define LAST_MOMENT_MS 100u
+
+uint64_t http_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int give_up(const struct http *http, struct error *error)
+{
+	char got[16], text[ERROR_TEXT_MAX / 2];
+	uint64_t offset = http->offset;
+
+	text_size(offset, got);
+	if (http->failures > 0)
+		snprintf(text, sizeof(text), "after %u failed attempts, the last one: %.400s",
+			http->failures, http->reason.text);
+	else
+		snprintf(text, sizeof(text), "it is too slow, %s in that time", got);
+	return error_failed(error, ETIMEDOUT,
+		"the download of '%s' did not end within %u s (%s); "
+		"it is safe to run the install again",
+		http->source.name, http->options.total_timeout, text);
+}
+
+int http_check_time(struct http *http, struct error *error)
+{
+	const struct source_options *options = &http->options;
+
+	if (options->cancelled && options->cancelled(options->context))
+		return error_failed(
+			error, ECANCELED, "the download of '%s' was cancelled", http->source.name);
+	if (http_now() >= http->deadline)
+		return give_up(http, error);
+	return 0;
+}
+
+/* A random number below `limit`. */
+static uint64_t random_below(uint64_t limit)
+{
+	uint32_t value = 0;
+
+	/* Without entropy it is only less random. */
+	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) < 0)
+		value = (uint32_t)http_now() * 2654435761u;
+	return (uint64_t)value * limit >> 32;
+}
+
+/* Exponential, with full jitter: machines that failed together do not come back together. */
+static uint64_t back_off_ms(const struct http *http)
+{
+	uint64_t limit = http->options.retry_ms;
+
+	for (unsigned i = 1; i < http->row && limit < BACK_OFF_MAX_MS; i++)
+		limit *= 2;
+	return random_below(limit < BACK_OFF_MAX_MS ? limit : BACK_OFF_MAX_MS) + 1;
+}
+
+/* How long to wait now, or 0 to give up. */
+static uint64_t choose_delay(struct http *http)
+{
+	uint64_t now = http_now(), delay = back_off_ms(http);
+	uint64_t left = http->deadline > now ? http->deadline - now : 0;
+
+	if (delay < http->retry_after)
+		delay = http->retry_after;
+	if (left < LAST_MOMENT_MS)
+		return 0;
+	if (delay < left)
+		return delay;
+	/* The wait does not fit: one earlier attempt may still succeed. */
+	if (http->last_try)
+		return 0;
+	http->last_try = true;
+	return left / 2;
+}
+
+static void tell(const struct http *http, uint64_t delay)
+{
+	const struct source_options *options = &http->options;
+	char text[ERROR_TEXT_MAX + 64];
+
+	if (!options->note)
+		return;
+	snprintf(text, sizeof(text), "%s; trying again in %.1f s (attempt %u)", http->reason.text,
+		(double)delay / 1000, http->failures + 1);
+	options->note(options->context, text);
+}
+
+static void sleep_ms(uint64_t ms)
+{
+	struct timespec time = { .tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&time, NULL);
+}
+
+int http_back_off(struct http *http, struct error *error)
+{
+	uint64_t delay, until;
+
+	http->failures++;
+	http->row = http->offset > http->progress ? 1 : http->row + 1;
+	http->progress = http->offset;
+	delay = choose_delay(http);
+	http->retry_after = 0;
+	if (delay == 0)
+		return give_up(http, error);
+	tell(http, delay);
+	until = http_now() + delay;
+	for (;;) {
+		uint64_t now;
+		int r = http_check_time(http, error);
+
+		if (r < 0)
+			return r;
+		now = http_now();
+		if (now >= until)
+			return 0;
+		sleep_ms(until - now < HTTP_POLL_MS ? until - now : HTTP_POLL_MS);
+	}
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source/source.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+#include "source/source_private.h"
+
+static const struct source_options defaults;
+
+/* "scheme://" (RFC 3986 §3.1): no such path exists by accident. */
+static bool has_scheme(const char *spec)
+{
+	size_t length = 0;
+
+	while (isalnum((unsigned char)spec[length])
+		|| (spec[length] && strchr("+-.", spec[length])))
+		length++;
+	return length > 0 && isalpha((unsigned char)spec[0])
+	       && strncmp(spec + length, "://", 3) == 0;
+}
+
+int source_open(const char *spec, const struct source_options *options, struct source **ret,
+	struct error *error)
+{
+	if (!options)
+		options = &defaults;
+	if (strncasecmp(spec, "http://", 7) == 0 || strncasecmp(spec, "https://", 8) == 0)
+		return http_open(spec, options, ret, error);
+	if (has_scheme(spec))
+		return error_set(error, ERROR_USAGE, EINVAL,
+			"'%.*s' is not a kind of URL that bundles are fetched from; "
+			"give an http:// or https:// URL, a path, or '-' for standard input",
+			(int)strcspn(spec, ":") + 3, spec);
+	return file_open(spec, options, ret, error);
+}
+
+int source_read_full(struct source *source, void *data, size_t size, struct error *error)
+{
+	for (size_t done = 0; done < size;) {
+		size_t got;
+		int r;
+
+		r = source->ops->read(source, (char *)data + done, size - done, &got, error);
+		if (r < 0)
+			return r;
+		if (got == 0)
+			return error_failed(error, EPIPE,
+				"'%s' ends at byte %" PRIu64 ", %zu bytes too early", source->name,
+				source->position, size - done);
+		done += got;
+	}
+	return 0;
+}
+
+void source_close(struct source *source)
+{
+	if (source)
+		source->ops->close(source);
+}

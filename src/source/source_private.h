@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+struct error;
+struct source;
+struct source_options;
+
+/**
+ * Opens a path, or standard input for "-". Regular files and block devices are seekable; a pipe is
+ * waited for without blocking a cancellation. *ret belongs to the caller.
+ */
+int file_open(const char *path, const struct source_options *options, struct source **ret,
+	struct error *error);
+
+/** Opens an http:// or https:// URL: see source_open(). *ret belongs to the caller. */
+int http_open(const char *url, const struct source_options *options, struct source **ret,
+	struct error *error);

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for the tests of the program: the binary, a tree to run it on, a web server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(PROJECT / "tests/fixtures")]
+
+import tree as tree_module  # noqa: E402
+
+TIMEOUT = 60  # seconds; sanitizers are slow, hanging is a bug
+
+
+class Result:
+    """What a run of the program left behind."""
+
+    def __init__(self, process, stdout, stderr):
+        self.code = process.returncode
+        self.stdout = stdout.decode(errors="replace")
+        self.stderr = stderr.decode(errors="replace")
+
+    @property
+    def document(self):
+        return json.loads(self.stdout)
+
+    @property
+    def events(self):
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    def event(self, kind):
+        return [event for event in self.events if event["event"] == kind]
+
+    def __repr__(self):
+        return f"exit {self.code}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+
+
+def find_binary():
+    named = os.environ.get("BISTABLE")
+    candidates = [named] if named else [PROJECT / "build-asan/bistable", PROJECT / "build/bistable"]
+    for path in candidates:
+        if Path(path).is_file():
+            return str(Path(path).resolve())
+    pytest.exit(f"no program to test: none of {', '.join(map(str, candidates))} exists", 2)
+
+
+@pytest.fixture(scope="session")
+def binary():
+    return find_binary()
+
+
+@pytest.fixture
+def environment():
+    keep = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    keep.pop("NO_COLOR", None)
+    return {**keep, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def start(binary, environment):
+    """start(*arguments, **Popen's) -> Popen, killed at the end of the test."""
+    running = []
+
+    def run(*arguments, **options):
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, "env": environment, **options}
+        running.append(subprocess.Popen([binary, *map(str, arguments)], **options))
+        return running[-1]
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture
+def run(start):
+    """run(*arguments, input=bytes, **Popen's) -> Result"""
+
+    def run(*arguments, input=None, **options):
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        process = start(*arguments, **options)
+        stdout, stderr = process.communicate(input, timeout=TIMEOUT)
+        result = Result(process, stdout or b"", stderr or b"")
+        assert result.code >= 0, f"died of signal {-result.code}: {result}"
+        assert "Sanitizer" not in result.stderr, result
+        return result
+
+    return run
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return tree_module.Tree(tmp_path / "root")
+
+
+@pytest.fixture
+def on(run, tree):
+    """on(*arguments) runs the program on the tree."""
+    return lambda *arguments, **options: run("--root", tree.root, *arguments, **options)
+
+
+@pytest.fixture
+def status(on):
+    """status() -> the JSON document."""
+
+    def status():
+        result = on("status", "--json")
+        assert result.code == 0, result
+        return result.document
+
+    return status
+
+
+@pytest.fixture
+def bundle_file(tmp_path):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(tree_module.bundle())
+    return path
+
+
+@pytest.fixture
+def installed(on, tree, bundle_file):
+    """The tree with version 2 in slot B, chosen for the next reboot."""
+    result = on("install", bundle_file)
+    assert result.code == 0, result
+    return tree
+
+
+@pytest.fixture
+def web():
+    """A web server on the loopback interface; see web.py."""
+    from web import Web
+
+    with Web() as server:
+        yield server

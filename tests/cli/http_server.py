@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small HTTP server that misbehaves on demand.
+
+    with Server() as server:
+        server.put("/bundle", data, faults=[{"cut": 1000}, {"status": 503, "retry_after": "1"}])
+        ... fetch server.url("/bundle") ...
+        server.requests  # what was asked for, in order
+
+Every request to a resource takes the first of its faults, if any is left; `None` is a good answer.
+As an HTTP proxy (absolute request URIs) it serves its own resources whatever the host.
+
+A fault is a dict of:
+    status, headers  answer with this status and these extra headers, without the content
+    retry_after      the Retry-After header
+    reset            close without an answer
+    cut              close after this many bytes of the body
+    stall            send this many bytes of the body, then nothing for `seconds` (default 30)
+    content          replace the resource's content, from this request on
+    etag, last_modified, ranges   the same for its other properties
+    extra            more bytes of body than announced
+    patch            headers that replace the regular ones (None: left out)
+"""
+
+import contextlib
+import email.utils
+import http.server
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+
+
+class Resource:
+    def __init__(self, content, etag='"one"', last_modified=None, ranges=True, chunked=False,
+                 patch=None, faults=()):
+        self.content = content
+        self.etag = etag
+        self.last_modified = last_modified
+        self.ranges = ranges
+        self.chunked = chunked
+        self.patch = patch or {}
+        self.faults = list(faults)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one segment
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server = self.server.owner
+        path = urllib.parse.urlsplit(self.path).path
+        with server.lock:
+            server.requests.append({
+                "path": self.path,
+                "headers": {k.lower(): v for k, v in self.headers.items()},
+                "port": self.client_address[1],
+                "time": time.monotonic(),
+            })
+            resource = server.resources.get(path)
+            fault = (resource.faults.pop(0) if resource and resource.faults else None) or {}
+            for name in ("content", "etag", "last_modified", "ranges"):
+                if name in fault:
+                    setattr(resource, name, fault[name])
+        if fault.get("reset"):
+            self.close_connection = True
+        elif resource is None:
+            self.answer(404, {}, b"nothing here")
+        elif "status" in fault:
+            headers = dict(fault.get("headers", {}))
+            if "retry_after" in fault:
+                headers["Retry-After"] = fault["retry_after"]
+            self.answer(fault["status"], headers, fault.get("body", b"a problem\n"))
+        else:
+            self.send_resource(resource, fault)
+
+    def answer(self, status, headers, body):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def wanted_range(self, resource):
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not resource.ranges or not match:
+            return None
+        if self.headers.get("If-Range", resource.etag or resource.last_modified) not in (
+                resource.etag, resource.last_modified):
+            return None
+        last = len(resource.content) - 1
+        return int(match[1]), min(int(match[2] or last), last)
+
+    def send_resource(self, resource, fault):
+        size = len(resource.content)
+        wanted = self.wanted_range(resource)
+        headers = {"ETag": resource.etag, "Last-Modified": resource.last_modified}
+        body = resource.content
+        status = 200
+        if wanted and wanted[0] >= size:
+            self.answer(416, {"Content-Range": f"bytes */{size}"}, b"")
+            return
+        if wanted:
+            status = 206
+            headers["Content-Range"] = f"bytes {wanted[0]}-{wanted[1]}/{size}"
+            body = resource.content[wanted[0]:wanted[1] + 1]
+        if resource.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Content-Length"] = str(len(body))
+        headers.update(resource.patch)
+        headers.update(fault.get("patch", {}))
+        self.send_response_only(status)
+        if "Date" not in headers:
+            self.send_header("Date", email.utils.formatdate(usegmt=True))
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        self.send_body(resource, body + fault.get("extra", b""), fault)
+
+    def send_body(self, resource, body, fault):
+        stop = fault.get("cut", fault.get("stall"))
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            part = body if stop is None else body[:stop]
+            if resource.chunked:
+                for i in range(0, len(part), 50000):
+                    piece = part[i:i + 50000]
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                if stop is None:
+                    self.wfile.write(b"0\r\n\r\n")
+            else:
+                self.wfile.write(part)
+            self.wfile.flush()
+            if "stall" in fault:
+                self.server.owner.stopping.wait(fault.get("seconds", 30))
+        if stop is not None:
+            self.close_connection = True
+
+    def do_CONNECT(self):
+        self.server.owner.requests.append({"path": self.path, "headers": {}})
+        self.answer(403, {}, b"no tunnels")
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass  # clients that hang up are what is being tested
+
+
+class Server:
+    """Serves on a free port of 127.0.0.1 while its `with` block runs."""
+
+    def __init__(self, tls=None):
+        self.resources = {}
+        self.requests = []
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
+        self.http.owner = self
+        self.port = self.http.server_address[1]
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True,
+                                               do_handshake_on_connect=False)
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,))
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+    def put(self, path, content, **properties):
+        self.resources[path] = Resource(content, **properties)
+        return self.url(path)
+
+    def url(self, path, host="127.0.0.1", user=""):
+        return f"{self.scheme}://{user}{host}:{self.port}{path}"
+
+    def ranges(self):
+        """The Range header of every request so far."""
+        return [request["headers"].get("range") for request in self.requests]
+
+
+def free_port():
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options, help, wrong usage, configuration errors: what needs no bundle."""
+
+import pytest
+
+COMMANDS = {
+    "install": ["SOURCE", "--activate", "--now", "--slot", "--dry-run", "--allow-unsigned",
+                "--force", "--header"],
+    "status": [],
+    "mark-good": ["--force"],
+    "mark-bad": ["SLOT"],
+    "rollback": ["--activate", "--now"],
+    "activate": ["--activate", "--now"],
+    "uki inspect": ["FILE", "--slot"],
+}
+GLOBAL = ["--config", "--root", "--json", "--quiet", "--verbose", "--version", "--help"]
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_lists_every_command_and_no_other(run, option):
+    result = run(option)
+    assert result.code == 0 and result.stderr == ""
+    listed = result.stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == [name.split()[0] for name in COMMANDS]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("before", [True, False])
+def test_help_of_a_command(run, command, before):
+    words = command.split()
+    result = run("--help", *words) if before else run(*words, "--help")
+    assert result.code == 0 and result.stderr == ""
+    assert result.stdout.startswith(f"usage: bistable {command}")
+    for word in COMMANDS[command] + GLOBAL:
+        assert word in result.stdout
+    for option in set(sum(COMMANDS.values(), [])) - set(COMMANDS[command]):
+        if option.startswith("--"):
+            assert f"{option} " not in result.stdout and f"{option}=" not in result.stdout
+
+
+def test_version(run):
+    result = run("--version")
+    assert result.code == 0
+    name, number = result.stdout.split()
+    assert name == "bistable" and len(number.split(".")) == 3
+    assert run("--version", "--json").document == {"schema": 1, "version": number}
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ([], "no command given"),
+    (["--json"], "no command given"),
+    (["frobnicate"], "unknown command 'frobnicate'"),
+    (["verify"], "unknown command 'verify'"),
+    (["doctor"], "unknown command 'doctor'"),
+    (["bundle", "create"], "unknown command 'bundle'"),
+    (["uki"], "'uki' needs a second word"),
+    (["uki", "make"], "unknown command 'uki make'"),
+    (["install"], "install needs SOURCE"),
+    (["install", "a", "b"], "'b' is one word too many"),
+    (["status", "B"], "'B' is one word too many"),
+    (["--frob", "status"], "unknown option '--frob'"),
+    (["status", "--frob"], "unknown option '--frob'"),
+    (["status", "-x"], "unknown option '-x'"),
+    (["status", "--now"], "unknown option '--now'"),
+    (["rollback", "--dry-run"], "unknown option '--dry-run'"),
+    (["install", "a", "--allow-downgrade"], "unknown option '--allow-downgrade'"),
+    (["install", "a", "--now=yes"], "'--now' takes no value"),
+    (["install", "a", "--slot"], "'--slot' needs a value"),
+    (["install", "a", "--slot=C"], "--slot=C: expected A or B"),
+    (["install", "a", "--activate=soon"], "expected none, reboot, kexec or kexec-only"),
+    (["install", "a", "--activate=default"], "--activate=default: expected"),
+    (["install", "a", "--header", "nonsense"], "expected 'Name: value'"),
+    (["install", "a", "--header", "X: a\r\nY: b"], "expected 'Name: value'"),
+])
+def test_wrong_usage(run, arguments, said):
+    result = run(*arguments)
+    assert result.code == 2, result
+    assert result.stderr.startswith("bistable: ") and said in result.stderr, result
+    assert "--help" in result.stderr
+
+
+def test_wrong_slot_word(on):
+    result = on("mark-bad", "C")
+    assert result.code == 2 and "expected A or B" in result.stderr, result
+
+
+def test_unknown_command_shows_the_help(run):
+    result = run("frobnicate")
+    assert result.code == 2 and result.stdout == "" and "mark-good" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--json status --frob", "status --frob --json"])
+def test_wrong_usage_in_json(run, arguments):
+    result = run(*arguments.split())
+    assert result.code == 2
+    document = result.document
+    assert document["schema"] == 1
+    assert document["error"]["code"] == 2 and document["error"]["errno"] > 0
+    assert document["error"]["text"] == "unknown option '--frob'"
+    assert result.stderr.startswith("bistable: unknown option '--frob'\n")
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_global_options_may_stand_anywhere(run, tree, place):
+    options = ["--root", tree.root, "--json"]
+    words = ["uki", "inspect"]
+    words[{"before": 0, "between": 1, "after": 2}[place]:0] = options
+    result = run(*words, tree.boot_file("A"))
+    assert result.code == 0, result
+    assert result.document["version"] == "1"
+
+
+@pytest.mark.parametrize("text, line, said", [
+    ("[system]\nallow-unsigned=yes\nfrobnicate=1\n", 3, "frobnicate"),
+    ("[nonsense]\nkey=1\n", 2, "nonsense"),
+    ("[system]\n\nallow-unsigned=perhaps\n", 3, "allow-unsigned"),
+    ("[activate]\ndefault=soon\n", 2, "default"),
+    ("[download]\nstall-timeout=-1\n", 2, "stall-timeout"),
+])
+def test_wrong_configuration_names_file_and_line(on, tree, text, line, said):
+    tree.config.write_text(text)
+    result = on("status")
+    assert result.code == 2, result
+    assert f"/etc/bistable/bistable.conf:{line}: " in result.stderr and said in result.stderr
+
+
+def test_wrong_configuration_in_a_drop_in(on, tree):
+    folder = tree.config.parent / "bistable.conf.d"
+    folder.mkdir()
+    (folder / "10-mine.conf").write_text("[boot]\nfrob=1\n")
+    result = on("status")
+    assert result.code == 2 and "bistable.conf.d/10-mine.conf:2: " in result.stderr, result
+
+
+def test_named_configuration(on, tree):
+    (tree.root / "mine.conf").write_text("[system]\nfrob=1\n")
+    result = on("status", "--config", "/mine.conf")
+    assert result.code == 2 and "/mine.conf:2: " in result.stderr, result
+    result = on("status", "--config", "/missing.conf")
+    assert result.code == 2 and "/missing.conf" in result.stderr, result
+
+
+def test_standard_input_must_not_be_a_terminal(on):
+    import os
+    import pty
+
+    master, slave = pty.openpty()
+    result = on("install", "-", stdin=slave)
+    os.close(master)
+    os.close(slave)
+    assert result.code == 2 and "terminal" in result.stderr, result

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "sim.h"
+
+static struct sim *sim_of(struct machine *machine)
+{
+	return (struct sim *)machine;
+}
+
+static int dead(struct error *error)
+{
+	return error_failed(error, EIO, "simulated power cut");
+}
+
+static uint32_t next_random(struct sim *sim)
+{
+	sim->seed = sim->seed * 1664525u + 1013904223u;
+	return sim->seed >> 8;
+}
+
+/* What the medium holds after a cut: of the unflushed blocks none, all, or any. */
+static void cut_power(struct sim *sim, enum sim_fault how)
+{
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		struct sim_partition *partition = &sim->partitions[slot];
+
+		for (size_t i = 0; i < SIM_PARTITION_SIZE; i += 512)
+			if (how == SIM_CUT_AFTER || (how == SIM_CUT_TORN && next_random(sim) % 2))
+				memcpy(partition->medium + i, partition->now + i, 512);
+	}
+	sim->dead = true;
+}
+
+/*
+ * Counts one changing operation. 0: go on; 1: go on, then power fails (call after_change); else the
+ * error to return. A torn single write counts as one that happened or not.
+ */
+static int before_change(struct sim *sim, struct error *error)
+{
+	if (sim->dead)
+		return dead(error);
+	sim->operations++;
+	if (sim->fault == SIM_NO_FAULT || sim->operations != sim->fault_at)
+		return 0;
+	if (sim->fault == SIM_FAILS) {
+		sim->fault = SIM_NO_FAULT;
+		return error_failed(error, EIO, "simulated I/O error");
+	}
+	if (sim->fault == SIM_CUT_AFTER || (sim->fault == SIM_CUT_TORN && next_random(sim) % 2))
+		return 1;
+	cut_power(sim, sim->fault);
+	return dead(error);
+}
+
+static int after_change(struct sim *sim, int r, struct error *error)
+{
+	if (r == 0)
+		return 0;
+	cut_power(sim, sim->fault);
+	return dead(error);
+}
+
+static int sim_read_text(struct machine *machine, const char *path, char **ret,
+	struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	if (strcmp(path, "/proc/cmdline") == 0)
+		*ret = text_format("%s\n", sim->cmdline);
+	else if (strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
+		*ret = text_format("00000000-0000-4000-8000-%012u\n", sim->boots);
+	else if (strcmp(path, "/etc/bistable/bistable.conf") == 0)
+		*ret = strdup("[system]\nallow-unsigned = yes\n");
+	else
+		return error_failed(error, ENOENT, "%s does not exist", path);
+	return *ret ? 0 : error_memory(error);
+}
+
+static int sim_list(struct machine *machine, const char *path, struct text_list *ret,
+	struct error *error)
+{
+	(void)machine, (void)ret;
+	return error_failed(error, ENOENT, "%s does not exist", path);
+}
+
+static int64_t sim_now(struct machine *machine)
+{
+	return sim_of(machine)->clock++;
+}
+
+static struct sim_partition *partition_of(struct sim *sim, const char *device)
+{
+	if (strcmp(device, "PARTLABEL=METROPOLIS-SYSTEM-A") == 0)
+		return &sim->partitions[SLOT_A];
+	if (strcmp(device, "PARTLABEL=METROPOLIS-SYSTEM-B") == 0)
+		return &sim->partitions[SLOT_B];
+	return NULL;
+}
+
+static int sim_partition_open(struct machine *machine, const char *device,
+	enum partition_mode mode, struct partition **ret, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	struct sim_partition *partition = partition_of(sim, device);
+
+	if (sim->dead)
+		return dead(error);
+	if (!partition)
+		return error_failed(error, ENODEV, "no partition %s", device);
+	if (mode == PARTITION_WRITE
+		&& (partition->held || partition->open
+			|| (sim->running != SLOT_NONE
+				&& partition == &sim->partitions[sim->running])))
+		return error_failed(error, EBUSY, "partition %s is in use", device);
+	partition->open = true;
+	*ret = (struct partition *)partition;
+	return 0;
+}
+
+static uint64_t sim_partition_size(struct machine *machine, struct partition *partition)
+{
+	(void)machine, (void)partition;
+	return SIM_PARTITION_SIZE;
+}
+
+static int sim_partition_read(struct machine *machine, struct partition *handle, uint64_t offset,
+	void *data, size_t size, struct error *error)
+{
+	struct sim_partition *partition = (struct sim_partition *)handle;
+
+	if (sim_of(machine)->dead)
+		return dead(error);
+	if (offset > SIM_PARTITION_SIZE || size > SIM_PARTITION_SIZE - offset)
+		return error_failed(error, EIO, "read beyond the end");
+	memcpy(data, partition->now + offset, size);
+	return 0;
+}
+
+static int sim_partition_write(struct machine *machine, struct partition *handle,
+	uint64_t offset, const void *data, size_t size, struct error *error)
+{
+	struct sim_partition *partition = (struct sim_partition *)handle;
+	struct sim *sim = sim_of(machine);
+	int r;
+
+	if (offset > SIM_PARTITION_SIZE || size > SIM_PARTITION_SIZE - offset)
+		return error_failed(error, ENOSPC, "write beyond the end");
+	/* Written first: a torn cut may keep any of it. */
+	if (!sim->dead && !(sim->fault == SIM_FAILS && sim->operations + 1 == sim->fault_at))
+		memcpy(partition->now + offset, data, size);
+	r = before_change(sim, error);
+	return r < 0 ? r : after_change(sim, r, error);
+}
+
+static int sim_partition_flush(struct machine *machine, struct partition *handle,
+	struct error *error)
+{
+	struct sim_partition *partition = (struct sim_partition *)handle;
+	struct sim *sim = sim_of(machine);
+	int r = before_change(sim, error);
+
+	if (r < 0)
+		return r;
+	memcpy(partition->medium, partition->now, SIM_PARTITION_SIZE);
+	return after_change(sim, r, error);
+}
+
+static void sim_partition_close(struct machine *machine, struct partition *partition)
+{
+	(void)machine;
+	if (partition)
+		((struct sim_partition *)partition)->open = false;
+}
+
+static int sim_partition_holds_root(struct machine *machine, const char *device, bool *ret,
+	struct error *error)
+{
+	(void)machine, (void)device, (void)error;
+	*ret = false;
+	return 0;
+}
+
+static int sim_esp_open(struct machine *machine, const struct esp_settings *settings,
+	struct esp **ret, struct error *error)
+{
+	(void)settings;
+	if (sim_of(machine)->dead)
+		return dead(error);
+	*ret = (struct esp *)machine;
+	return 0;
+}
+
+static int find_file(struct machine *machine, const char *path, struct buffer **ret,
+	struct error *error)
+{
+	if (sim_of(machine)->dead)
+		return dead(error);
+	*ret = sim_file(sim_of(machine), path);
+	return *ret ? 0 : error_failed(error, ENOENT, "%s does not exist on the ESP", path);
+}
+
+static int sim_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error)
+{
+	struct buffer *file;
+	int r = find_file(machine, path, &file, error);
+
+	(void)esp;
+	if (r < 0)
+		return r;
+	if (file->size > max)
+		return error_failed(error, EFBIG, "%s is too large", path);
+	return buffer_append(ret, file->data, file->size, error);
+}
+
+static int sim_esp_compare(struct machine *machine, struct esp *esp, const char *path,
+	struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error)
+{
+	struct buffer *file;
+	int r = find_file(machine, path, &file, error);
+
+	(void)esp;
+	if (r < 0)
+		return r;
+	*ret_equal = span_equal(span_of(file), content);
+	if (ret_size)
+		*ret_size = file->size;
+	return 0;
+}
+
+static uint64_t esp_used(const struct sim *sim)
+{
+	uint64_t used = 0;
+
+	for (size_t i = 0; i < SIM_FILES_MAX; i++)
+		if (sim->files[i].used)
+			used += sim->files[i].data.size;
+	return used;
+}
+
+/* Old and new lie beside each other for a moment, as on vfat. */
+static int sim_esp_replace(struct machine *machine, struct esp *esp, const char *path,
+	struct span content, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	int r;
+
+	(void)esp;
+	if (esp_used(sim) + content.size > sim->esp_capacity)
+		return error_failed(error, ENOSPC, "the ESP is full");
+	r = before_change(sim, error);
+	if (r < 0)
+		return r;
+	sim_put_file(sim, path, content);
+	return after_change(sim, r, error);
+}
+
+static int sim_esp_remove(struct machine *machine, struct esp *esp, const char *path,
+	struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	int r = before_change(sim, error);
+
+	(void)esp;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
+		if (sim->files[i].used && strcmp(sim->files[i].path, path) == 0) {
+			buffer_done(&sim->files[i].data);
+			sim->files[i].used = false;
+		}
+	}
+	return after_change(sim, r, error);
+}
+
+static int sim_esp_list(struct machine *machine, struct esp *esp, const char *path,
+	struct text_list *ret, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	size_t length = strlen(path);
+	bool exists = false;
+
+	(void)esp;
+	if (sim->dead)
+		return dead(error);
+	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
+		const char *name = sim->files[i].path;
+
+		if (!sim->files[i].used || strncmp(name, path, length) != 0 || name[length] != '/')
+			continue;
+		exists = true;
+		if (!strchr(name + length + 1, '/')
+			&& text_list_add(ret, error, "%s", name + length + 1) < 0)
+			return -ENOMEM;
+	}
+	text_list_sort(ret);
+	return exists ? 0 : error_failed(error, ENOENT, "%s does not exist on the ESP", path);
+}
+
+static int sim_esp_space(struct machine *machine, struct esp *esp, struct esp_space *ret,
+	struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	(void)esp, (void)error;
+	ret->size = sim->esp_capacity;
+	ret->free = sim->esp_capacity - esp_used(sim);
+	return 0;
+}
+
+static int sim_esp_location(struct machine *machine, struct esp *esp, struct esp_location *ret,
+	struct error *error)
+{
+	(void)machine, (void)esp, (void)error;
+	*ret = (struct esp_location){ .partition_number = 1, .start = 2048, .size = 204800 };
+	guid_from_text("11111111-2222-3333-4444-555555555555", &ret->partuuid);
+	return 0;
+}
+
+static void sim_esp_close(struct machine *machine, struct esp *esp)
+{
+	(void)machine, (void)esp;
+}
+
+static int sim_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
+	struct machine_lock **ret, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	(void)esp, (void)folder, (void)wait;
+	if (sim->locked)
+		return error_failed(error, EWOULDBLOCK, "locked");
+	sim->locked = true;
+	*ret = (struct machine_lock *)sim;
+	return 0;
+}
+
+static void sim_unlock(struct machine *machine, struct machine_lock *lock)
+{
+	if (lock)
+		sim_of(machine)->locked = false;
+}
+
+static bool sim_efi_available(struct machine *machine)
+{
+	(void)machine;
+	return true;
+}
+
+static int sim_variable_list(struct machine *machine, struct text_list *ret, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	if (sim->dead)
+		return dead(error);
+	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++)
+		if (sim->variables[i].used
+			&& text_list_add(ret, error, "%s", sim->variables[i].name) < 0)
+			return -ENOMEM;
+	text_list_sort(ret);
+	return 0;
+}
+
+static int sim_variable_read(struct machine *machine, const char *name, uint32_t *ret_attributes,
+	struct buffer *ret, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	struct buffer *data = sim_variable(sim, name);
+
+	if (sim->dead)
+		return dead(error);
+	if (!data)
+		return error_failed(error, ENOENT, "no variable %s", name);
+	*ret_attributes = EFI_BOOT_ATTRIBUTES;
+	return buffer_append(ret, data->data, data->size, error);
+}
+
+static int sim_variable_write(struct machine *machine, const char *name, struct span data,
+	struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	struct buffer *present = sim_variable(sim, name);
+	int r;
+
+	if (present && span_equal(span_of(present), data))
+		return sim->dead ? dead(error) : 0;
+	r = before_change(sim, error);
+	if (r < 0)
+		return r;
+	sim->variable_writes++;
+	sim_put_variable(sim, name, data);
+	return after_change(sim, r, error);
+}
+
+static int sim_variable_delete(struct machine *machine, const char *name, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	int r;
+
+	if (!sim_variable(sim, name))
+		return sim->dead ? dead(error) : 0;
+	r = before_change(sim, error);
+	if (r < 0)
+		return r;
+	sim->variable_writes++;
+	sim_remove_variable(sim, name);
+	return after_change(sim, r, error);
+}
+
+static int sim_kexec_preflight(struct machine *machine, char **ret_reason, struct error *error)
+{
+	(void)machine, (void)error;
+	*ret_reason = NULL;
+	return 0;
+}
+
+static int sim_kexec_stage(struct machine *machine, struct span kernel, struct span initrd,
+	const char *cmdline, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	if (sim->dead)
+		return dead(error);
+	if (sim->kexec_refused || kernel.size == 0 || initrd.size == 0)
+		return error_failed(error, EKEYREJECTED, "the kernel refuses to load it");
+	snprintf(sim->staged_cmdline, sizeof(sim->staged_cmdline), "%s", cmdline);
+	sim->kexec_staged = true;
+	return 0;
+}
+
+static int sim_kexec_unstage(struct machine *machine, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+
+	if (sim->unstage_refused)
+		return error_failed(error, EPERM, "kexec_load_disabled");
+	sim->kexec_staged = false;
+	return 0;
+}
+
+static int sim_kexec_staged(struct machine *machine, bool *ret, struct error *error)
+{
+	(void)error;
+	*ret = sim_of(machine)->kexec_staged;
+	return 0;
+}
+
+static bool sim_kexec_booted(struct machine *machine)
+{
+	return sim_of(machine)->by_kexec;
+}
+
+static int sim_restart(struct machine *machine, enum machine_restart how, struct error *error)
+{
+	(void)machine, (void)how;
+	return error_failed(error, EOPNOTSUPP, "tests restart the simulated machine themselves");
+}
+
+static void sim_release(struct machine *machine)
+{
+	(void)machine;
+}
+
+static const struct machine_ops ops = {
+	.read_text = sim_read_text,
+	.list = sim_list,
+	.now = sim_now,
+	.partition_open = sim_partition_open,
+	.partition_size = sim_partition_size,
+	.partition_read = sim_partition_read,
+	.partition_write = sim_partition_write,
+	.partition_flush = sim_partition_flush,
+	.partition_close = sim_partition_close,
+	.partition_holds_root = sim_partition_holds_root,
+	.esp_open = sim_esp_open,
+	.esp_read = sim_esp_read,
+	.esp_compare = sim_esp_compare,
+	.esp_replace = sim_esp_replace,
+	.esp_remove = sim_esp_remove,
+	.esp_list = sim_esp_list,
+	.esp_space = sim_esp_space,
+	.esp_location = sim_esp_location,
+	.esp_close = sim_esp_close,
+	.lock = sim_lock,
+	.unlock = sim_unlock,
+	.efi_available = sim_efi_available,
+	.variable_list = sim_variable_list,
+	.variable_read = sim_variable_read,
+	.variable_write = sim_variable_write,
+	.variable_delete = sim_variable_delete,
+	.kexec_preflight = sim_kexec_preflight,
+	.kexec_stage = sim_kexec_stage,
+	.kexec_unstage = sim_kexec_unstage,
+	.kexec_staged = sim_kexec_staged,
+	.kexec_booted = sim_kexec_booted,
+	.restart = sim_restart,
+	.free = sim_release,
+};
+
+struct machine *sim_machine(struct sim *sim)
+{
+	sim->machine.ops = &ops;
+	return &sim->machine;
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "world.h"
+
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <isa-l/crc.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "boot/boot.h"
+#include "boot/entries.h"
+#include "crypto/sha256.h"
+#include "engine/activate.h"
+#include "engine/confirm.h"
+#include "engine/context.h"
+#include "engine/inspect.h"
+#include "engine/install.h"
+#include "format/cmdline.h"
+#include "format/devicepath.h"
+#include "format/verity.h"
+#include "make_uki.h"
+
+static void append(struct buffer *buffer, const void *data, size_t size)
+{
+	assert_int_equal(buffer_append(buffer, data, size, NULL), 0);
+}
+
+static void hash(const void *salt, size_t salt_size, const uint8_t *data, size_t size,
+	uint8_t *out)
+{
+	AUTO_SHA256 struct sha256 *sha = NULL;
+
+	assert_int_equal(sha256_new(&sha, NULL), 0);
+	assert_int_equal(sha256_update(sha, salt, salt_size, NULL), 0);
+	assert_int_equal(sha256_update(sha, data, size, NULL), 0);
+	assert_int_equal(sha256_final(sha, out, NULL), 0);
+}
+
+/* Appends superblock and tree to the image; 64 hash blocks of data make two levels of 512 bytes. */
+static void add_tree(struct buffer *image, bool wrong, char root_hex[SHA256_TEXT_SIZE])
+{
+	enum { BLOCK = 4096, HASH_BLOCK = 512, SALT = 16 };
+	struct verity verity = {
+		.data_block_size = BLOCK,
+		.hash_block_size = HASH_BLOCK,
+		.data_blocks = image->size / BLOCK,
+		.algorithm = "sha256",
+		.salt = "salty salt salty",
+		.salt_size = SALT,
+	};
+	uint8_t superblock[HASH_BLOCK] = "verity", root[SHA256_SIZE];
+	AUTO_BUFFER struct buffer tree = { 0 };
+	struct verity_layout layout;
+	const uint8_t *below = image->data;
+	uint64_t count = verity.data_blocks;
+	size_t below_size = BLOCK;
+
+	put_le32(superblock + 8, 1);
+	put_le32(superblock + 12, 1);
+	memcpy(superblock + 32, "sha256", 6);
+	put_le32(superblock + 64, BLOCK);
+	put_le32(superblock + 68, HASH_BLOCK);
+	put_le64(superblock + 72, verity.data_blocks);
+	put_le16(superblock + 80, SALT);
+	memcpy(superblock + 88, verity.salt, SALT);
+
+	assert_int_equal(verity_lay_out(&verity, SHA256_SIZE, &layout, NULL), 0);
+	assert_true(layout.level_count >= 2);
+	append(&tree, NULL, layout.total_blocks * HASH_BLOCK);
+	for (size_t level = 0; level < layout.level_count; level++) {
+		uint8_t *out = tree.data + layout.level_start[level] * HASH_BLOCK;
+
+		for (uint64_t i = 0; i < count; i++)
+			hash(verity.salt, SALT, below + i * below_size, below_size,
+				out + i * SHA256_SIZE);
+		below = out;
+		below_size = HASH_BLOCK;
+		count = layout.level_blocks[level];
+	}
+	hash(verity.salt, SALT, below, HASH_BLOCK, root);
+	text_hex(root, SHA256_SIZE, root_hex);
+	if (wrong)
+		tree.data[layout.level_start[0] * HASH_BLOCK + 5] ^= 1;
+	append(image, superblock, HASH_BLOCK);
+	append(image, tree.data, tree.size);
+}
+
+static void add_entry(struct buffer *zip, struct buffer *directory, const char *name,
+	struct span data, bool wrong_crc)
+{
+	uint32_t crc = crc32_gzip_refl(0, data.data, data.size) ^ (wrong_crc ? 1 : 0);
+	uint8_t local[30] = "PK\3\4", central[46] = "PK\1\2";
+
+	put_le16(local + 4, 20);
+	put_le32(local + 14, crc);
+	put_le32(local + 18, (uint32_t)data.size);
+	put_le32(local + 22, (uint32_t)data.size);
+	put_le16(local + 26, (uint16_t)strlen(name));
+	put_le16(central + 4, 20);
+	memcpy(central + 6, local + 4, 24);
+	put_le32(central + 42, (uint32_t)zip->size);
+	append(zip, local, sizeof(local));
+	append(zip, name, strlen(name));
+	append(zip, data.data, data.size);
+	append(directory, central, sizeof(central));
+	append(directory, name, strlen(name));
+}
+
+static void write_bundle(struct system *system, const struct system_faults *faults)
+{
+	AUTO_BUFFER struct buffer zip = { 0 }, directory = { 0 };
+	uint8_t end[22] = "PK\5\6";
+	int fd;
+
+	add_entry(&zip, &directory, "verity_rootfs.img", span_of(&system->image),
+		faults->wrong_crc);
+	add_entry(&zip, &directory, "kernel_efi.efi", span_of(&system->uki), false);
+	put_le16(end + 8, 2);
+	put_le16(end + 10, 2);
+	put_le32(end + 12, (uint32_t)directory.size);
+	put_le32(end + 16, (uint32_t)zip.size);
+	append(&zip, directory.data, directory.size);
+	append(&zip, end, sizeof(end));
+
+	strcpy(system->path, "/tmp/bistable-sim-XXXXXX");
+	fd = mkstemp(system->path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, zip.data, zip.size), (ssize_t)zip.size);
+	close(fd);
+}
+
+static struct buffer make_broken_uki(const char *cmdline)
+{
+	const struct make_section sections[] = {
+		{ .name = ".cmdline", .data = cmdline, .size = (uint32_t)strlen(cmdline) },
+		{ .name = ".initrd", .size = 512 },
+		{ 0 },
+	};
+
+	return make_pe(&(struct make_pe){ .sections = sections });
+}
+
+struct system system_new(const char *version, uint8_t seed, const struct system_faults *faults)
+{
+	static const struct system_faults none;
+	char hex[SHA256_TEXT_SIZE], root[SHA256_TEXT_SIZE] = "", cmdline[400];
+	struct system system = { .version = version };
+	uint8_t digest[SHA256_SIZE];
+
+	if (!faults)
+		faults = &none;
+	system.image = make_pattern(
+		faults->image_too_large ? SIM_PARTITION_SIZE + 1 : WORLD_IMAGE_SIZE, seed);
+	if (faults->verity)
+		add_tree(&system.image, faults->wrong_tree, root);
+	if (faults->wrong_root)
+		root[7] = root[7] == '0' ? '1' : '0';
+	assert_int_equal(sha256_of(system.image.data, system.image.size, digest, NULL), 0);
+	text_hex(digest, SHA256_SIZE, hex);
+	snprintf(cmdline, sizeof(cmdline),
+		"root=PARTLABEL=METROPOLIS-SYSTEM-X sim.image=%s sim.size=%zu%s%s", hex,
+		system.image.size, *root ? " roothash=" : "", root);
+	system.uki = faults->no_kernel ? make_broken_uki(cmdline) : make_uki(cmdline, version, seed);
+	write_bundle(&system, faults);
+	return system;
+}
+
+void system_done(struct system *system)
+{
+	buffer_done(&system->image);
+	buffer_done(&system->uki);
+	if (*system->path)
+		unlink(system->path);
+}
+
+/* A disk entry of the firmware, and one with attributes, paths and data that nobody here knows. */
+static void foreign_entry(int which, struct buffer *out)
+{
+	static const uint8_t odd[] = { 1, 0, 0, 0x80, 8, 0, 'O', 0, 'd', 0, 'd', 0, 0, 0, 0x7f, 0xff,
+		4, 0, 0x7f, 0xff, 4, 0, 0xde, 0xad, 0xbe, 0xef, 0 };
+	static const uint8_t disk[] = { 1, 0, 0, 0, 4, 0, 'P', 0, 'X', 0, 'E', 0, 0, 0, 0x7f, 0xff,
+		4, 0 };
+
+	if (which == 0)
+		append(out, disk, sizeof(disk));
+	else
+		append(out, odd, sizeof(odd));
+}
+
+struct sim *world_new(const struct system *system)
+{
+	static const uint8_t order[] = { 3, 0, 0x0a, 0 };
+	struct sim *sim = sim_new();
+	AUTO_BUFFER struct buffer pxe = { 0 }, odd = { 0 }, uki = { 0 };
+
+	foreign_entry(0, &pxe);
+	foreign_entry(1, &odd);
+	sim_put_variable(sim, "Boot0003", span_of(&pxe));
+	sim_put_variable(sim, "Boot000A", span_of(&odd));
+	sim_put_variable(sim, "BootOrder", (struct span){ order, sizeof(order) });
+	append(&uki, system->uki.data, system->uki.size);
+	assert_int_equal(cmdline_bind(uki.data, uki.size, "METROPOLIS-SYSTEM-X",
+				 "METROPOLIS-SYSTEM-A", NULL, NULL),
+		0);
+	sim_put_file(sim, "/EFI/metropolis/boot-a.efi", span_of(&uki));
+	sim_put_file(sim, "/EFI/BOOT/BOOTX64.EFI", span_of(&uki));
+	sim_put_image(sim, SLOT_A, span_of(&system->image));
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+	return sim;
+}
+
+/* The notes of the last operation: test programs are the one place where this is no harm. */
+static char notes[8192];
+
+static void take_note(void *context, bool warning, const char *text)
+{
+	(void)context, (void)warning;
+	strncat(notes, text, sizeof(notes) - strlen(notes) - 2);
+	strcat(notes, "\n");
+}
+
+const char *world_notes(void)
+{
+	return notes;
+}
+
+static struct context *open_context(struct sim *sim)
+{
+	struct observer observer = { .report = { take_note, NULL } };
+	struct context *context = NULL;
+	struct error error = { 0 };
+
+	notes[0] = '\0';
+	if (context_new(sim_machine(sim), NULL, &observer, &context, &error) < 0)
+		fail_msg("%s", error.text);
+	return context;
+}
+
+DEFINE_CLEANUP(context_freep, struct context *, context_free)
+
+int world_install(struct sim *sim, const struct system *system,
+	const struct bistable_install_options *options, struct bistable_result *result,
+	struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	struct bistable_install_options own = *options;
+	struct bistable_result ignored = { 0 };
+	int r;
+
+	own.source = system->path;
+	r = install_run(context, &own, result ? result : &ignored, error);
+	bistable_result_done(&ignored);
+	return r;
+}
+
+int world_mark_good(struct sim *sim, bool force, struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	enum slot slot;
+
+	return confirm_mark_good(context, force, &slot, error);
+}
+
+int world_mark_bad(struct sim *sim, enum slot slot, struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+
+	return confirm_mark_bad(context, slot, &slot, error);
+}
+
+static int start_other(struct sim *sim, enum bistable_activation how, enum error_kind incomplete,
+	struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	struct bistable_result result = { 0 };
+	int r;
+
+	r = activate_other(context, how, incomplete, &result, error);
+	bistable_result_done(&result);
+	return r;
+}
+
+int world_rollback(struct sim *sim, enum bistable_activation how, struct error *error)
+{
+	return start_other(sim, how, ERROR_NOTHING, error);
+}
+
+int world_activate(struct sim *sim, enum bistable_activation how, struct error *error)
+{
+	return start_other(sim, how, ERROR_REFUSED, error);
+}
+
+struct bistable_status *world_status(struct sim *sim)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	struct bistable_status *status = NULL;
+	struct error error = { 0 };
+
+	if (inspect_status(context, &status, &error) < 0)
+		fail_msg("%s", error.text);
+	return status;
+}
+
+static void read_order(struct sim *sim, struct bootorder *order)
+{
+	struct buffer *variable = sim_variable(sim, "BootOrder");
+
+	assert_non_null(variable);
+	assert_int_equal(bootorder_parse(span_of(variable), order, NULL), 0);
+}
+
+void world_check_foreign(struct sim *sim)
+{
+	AUTO_BUFFER struct buffer pxe = { 0 }, odd = { 0 };
+	struct bootorder order;
+
+	foreign_entry(0, &pxe);
+	foreign_entry(1, &odd);
+	assert_non_null(sim_variable(sim, "Boot0003"));
+	assert_non_null(sim_variable(sim, "Boot000A"));
+	assert_true(span_equal(span_of(sim_variable(sim, "Boot0003")), span_of(&pxe)));
+	assert_true(span_equal(span_of(sim_variable(sim, "Boot000A")), span_of(&odd)));
+	read_order(sim, &order);
+	assert_true(bootorder_find(&order, 3) >= 0);
+	assert_true(bootorder_find(&order, 3) < bootorder_find(&order, 0x0a));
+}
+
+static struct entries read_entries(struct sim *sim)
+{
+	const struct boot_settings settings = {
+		.machine = sim_machine(sim),
+		.boot_files = { "/EFI/metropolis/boot-a.efi", "/EFI/metropolis/boot-b.efi" },
+		.descriptions = { "Metropolis Slot A", "Metropolis Slot B" },
+	};
+	struct entries entries;
+
+	assert_int_equal(entries_read(&settings, NULL, &entries, NULL), 0);
+	return entries;
+}
+
+void world_check_order(struct sim *sim)
+{
+	AUTO_ENTRIES struct entries entries = read_entries(sim);
+	struct bootorder order = entries.order;
+
+	assert_false(bootorder_dedup(&order));
+	for (size_t i = 0; i < entries.count; i++)
+		if (entries.items[i].slot != SLOT_NONE)
+			assert_true(bootorder_find(&order, entries.items[i].number) >= 0);
+}
+
+long world_place(struct sim *sim, enum slot slot)
+{
+	AUTO_ENTRIES struct entries entries = read_entries(sim);
+	struct entry *entry = entries_of_slot(&entries, slot);
+
+	return entry ? bootorder_find(&entries.order, entry->number) : -1;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Systems to install on the simulated machine, and the engine's operations in one call each. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "bistable/bistable.h"
+#include "sim.h"
+
+#define WORLD_IMAGE_SIZE (1280u << 10)
+
+/** One system: an image, its UKI with the placeholder, and the plain bundle of both in a file. */
+struct system {
+	struct buffer image;
+	struct buffer uki;
+	char path[64];
+	const char *version;
+};
+
+/** What may be wrong with a system; zero-initialised: nothing. */
+struct system_faults {
+	bool image_too_large;
+	bool no_kernel;	 /* the UKI has no .linux */
+	bool wrong_crc;	 /* of the image */
+	bool verity;	 /* the image carries a hash tree, and the UKI names its root hash */
+	bool wrong_root; /* with verity: the UKI names another one */
+	bool wrong_tree; /* with verity: one leaf hash is wrong */
+};
+
+/** Systems with different seeds differ. Free with system_done(), which removes the file. */
+struct system system_new(const char *version, uint8_t seed, const struct system_faults *faults);
+void system_done(struct system *system);
+
+#define AUTO_SYSTEM __attribute__((cleanup(system_done)))
+
+/** Puts `system` into slot A as a factory does, with foreign boot entries around, and starts it. */
+struct sim *world_new(const struct system *system);
+
+/** The operations of bistable on the simulated machine, as one process each. */
+int world_install(struct sim *sim, const struct system *system,
+	const struct bistable_install_options *options, struct bistable_result *result,
+	struct error *error);
+int world_mark_good(struct sim *sim, bool force, struct error *error);
+int world_mark_bad(struct sim *sim, enum slot slot, struct error *error);
+int world_rollback(struct sim *sim, enum bistable_activation how, struct error *error);
+int world_activate(struct sim *sim, enum bistable_activation how, struct error *error);
+/** Free with bistable_status_free(). Fails the test when there is none. */
+struct bistable_status *world_status(struct sim *sim);
+
+/** Notes and warnings of the last operation, in one text. */
+const char *world_notes(void);
+
+/** Fails the test unless the foreign entries are as they were and keep their order. */
+void world_check_foreign(struct sim *sim);
+/** Fails the test unless no number is listed twice and every entry of ours is listed. */
+void world_check_order(struct sim *sim);
+/** The place of a slot's entry in BootOrder, or -1. */
+long world_place(struct sim *sim, enum slot slot);

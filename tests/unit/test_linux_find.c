@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "linux_gpt_image.h"
+#include "linux_tree.h"
+#include "machine/linux_private.h"
+
+#define ESP_TYPE   "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+#define DATA_TYPE  "0fc63daf-8483-4772-8e79-3d69d8477de4"
+#define SLOT_LABEL "METROPOLIS-SYSTEM-A"
+
+struct fixture {
+	struct tree tree;
+	struct root_dir root;
+	struct error error;
+};
+
+static void fixture_make(struct fixture *f)
+{
+	memset(f, 0, sizeof(*f));
+	tree_make(&f->tree);
+	f->root = (struct root_dir){ f->tree.fd, true, f->tree.path };
+	tree_folder(&f->tree, "sys/class/block");
+	tree_folder(&f->tree, "sys/dev/block");
+	tree_folder(&f->tree, "dev");
+}
+
+/* A block device in sysfs as Linux shows it. disk NULL: it is one. */
+static void add_device(struct fixture *f, const char *disk, const char *name, unsigned int major,
+	unsigned int minor, const char *uevent)
+{
+	char path[512], target[256], text[1024];
+
+	snprintf(target, sizeof(target), "sys/devices/pci0/block/%s%s%s", disk ? disk : "",
+		disk ? "/" : "", name);
+	snprintf(path, sizeof(path), "%s/uevent", target);
+	snprintf(text, sizeof(text), "MAJOR=%u\nMINOR=%u\nDEVNAME=%s\nDEVTYPE=%s\nDISKSEQ=1\n%s",
+		major, minor, name, disk ? "partition" : "disk", uevent);
+	tree_text(&f->tree, path, text);
+	snprintf(path, sizeof(path), "sys/class/block/%s", name);
+	snprintf(text, sizeof(text), "../../%s", target + 4);
+	tree_link(&f->tree, text, path);
+	snprintf(path, sizeof(path), "sys/dev/block/%u:%u", major, minor);
+	tree_link(&f->tree, text, path);
+}
+
+static void add_text(struct fixture *f, const char *name, const char *file, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "sys/class/block/%s/%s", name, file);
+	tree_make_parents(&f->tree, path);
+	tree_text(&f->tree, path, text);
+}
+
+static void add_extent(struct fixture *f, const char *name, const char *start, const char *size)
+{
+	add_text(f, name, "start", start);
+	add_text(f, name, "size", size);
+}
+
+static void add_slave(struct fixture *f, const char *name, const char *slave)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "sys/class/block/%s/slaves/%s", name, slave);
+	tree_link(&f->tree, "/nowhere", path);
+}
+
+static void add_disk_image(struct fixture *f, const char *name, uint32_t sector,
+	const struct gpt_partition *partitions, size_t count)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "dev/%s", name);
+	tree_text(&f->tree, path, "");
+	fd = openat(f->tree.fd, path, O_RDWR | O_CLOEXEC);
+	gpt_write(fd, 8 << 20, sector, partitions, count);
+	close(fd);
+}
+
+static void test_mountinfo(void **state)
+{
+	static const char text[] =
+		"22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
+		"23 22 0:21 / /proc rw,nosuid shared:5 master:2 - proc proc rw\n"
+		"not a line\n"
+		"30 22 254:2 / /boot/my\\040efi ro,nosuid - vfat /dev/vda2 ro,fmask=0077\n"
+		"31 22 254:2 /EFI /mnt rw - vfat /dev/vda2 ro\n"
+		"32 22 x:y / /bad rw - vfat /dev/vda2 ro\n"
+		"33 22 0:40 / /ro roots,x - overlay overlay rw,lowerdir=/a:/b,upperdir=/c\n"
+		"34 22 0:50 / /mnt rw - tmpfs \\134odd\n";
+	AUTO_MOUNTS struct mount_list mounts = { 0 };
+	AUTO_FREE char *lower = NULL, *none = NULL;
+
+	(void)state;
+	assert_int_equal(mounts_parse(text, &mounts, NULL), 0);
+	assert_int_equal(mounts.count, 6);
+	assert_int_equal(mounts.items[0].device, makedev(254, 1));
+	assert_string_equal(mounts.items[0].point, "/");
+	assert_string_equal(mounts.items[0].source, "/dev/vda1");
+	assert_string_equal(mounts.items[0].type, "ext4");
+	assert_string_equal(mounts.items[2].point, "/boot/my efi");
+	assert_true(mounts.items[2].read_only);
+	assert_false(mounts.items[3].read_only);
+	assert_string_equal(mounts.items[3].root, "/EFI");
+	assert_false(mounts.items[4].read_only);
+	assert_string_equal(mounts.items[5].source, "\\odd");
+	assert_string_equal(mounts.items[5].super_options, "");
+	assert_ptr_equal(mounts_at(&mounts, "/mnt"), &mounts.items[5]);
+	assert_null(mounts_at(&mounts, "/bad"));
+	lower = mount_option(mounts.items[4].super_options, "lowerdir");
+	assert_string_equal(lower, "/a:/b");
+	none = mount_option(mounts.items[4].super_options, "dir");
+	assert_null(none);
+}
+
+static void test_block_read(void **state)
+{
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_device(&f, NULL, "nvme0n1", 259, 0, "");
+	add_text(&f, "nvme0n1", "queue/logical_block_size", "4096\n");
+	add_device(&f, "nvme0n1", "nvme0n1p12", 259, 12,
+		"PARTN=12\nPARTNAME=" SLOT_LABEL
+		"\nPARTUUID=8b7a5c1e-0000-4000-8000-00000000000c\n");
+	add_extent(&f, "nvme0n1p12", "2048\n", "4096\n");
+
+	assert_int_equal(block_read(&f.root, "nvme0n1p12", &facts), 0);
+	assert_string_equal(facts.disk, "nvme0n1");
+	assert_string_equal(facts.node, "nvme0n1p12");
+	assert_int_equal(facts.number, 12);
+	assert_int_equal(facts.start, 2048);
+	assert_int_equal(facts.size, 4096);
+	assert_int_equal(facts.logical_block, 4096);
+	assert_int_equal(facts.device, makedev(259, 12));
+	assert_string_equal(facts.label, SLOT_LABEL);
+	assert_true(facts.has_partuuid);
+	assert_false(facts.has_type);
+
+	assert_int_equal(block_read_device(&f.root, makedev(259, 0), &facts), 0);
+	assert_string_equal(facts.name, "nvme0n1");
+	assert_string_equal(facts.disk, "nvme0n1");
+	assert_int_equal(facts.number, 0);
+	assert_int_equal(block_read(&f.root, "sdz", &facts), -ENODEV);
+	assert_int_equal(block_read_device(&f.root, makedev(8, 0), &facts), -ENODEV);
+	tree_remove(&f.tree);
+}
+
+/* The kernel shows non-ASCII labels as '!': such a label is not known. */
+static void test_label_of_kernel(void **state)
+{
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_device(&f, NULL, "vda", 254, 0, "");
+	add_device(&f, "vda", "vda1", 254, 1, "PARTN=1\nPARTNAME=SYST!ME\n");
+	add_device(&f, "vda", "vda2", 254, 2, "");
+	add_text(&f, "vda2", "partition", "2\n");
+	assert_int_equal(block_read(&f.root, "vda1", &facts), 0);
+	assert_false(facts.has_label);
+	assert_int_equal(facts.logical_block, 512);
+	assert_int_equal(block_read(&f.root, "vda2", &facts), 0);
+	assert_int_equal(facts.number, 2);
+	tree_remove(&f.tree);
+}
+
+/* Root on dm-verity over LVM over LUKS on sda3, and a second disk with the same labels. */
+static void make_two_disks(struct fixture *f, struct block_list *stack)
+{
+	fixture_make(f);
+	add_device(f, NULL, "sda", 8, 0, "");
+	add_device(f, "sda", "sda1", 8, 1, "PARTN=1\nPARTNAME=ESP\n");
+	add_device(f, "sda", "sda3", 8, 3, "PARTN=3\nPARTNAME=" SLOT_LABEL "\n");
+	add_device(f, "sda", "sda4", 8, 4, "PARTN=4\nPARTNAME=METROPOLIS-SYSTEM-B\n");
+	add_device(f, NULL, "sdb", 8, 16, "");
+	add_device(f, "sdb", "sdb3", 8, 19, "PARTN=3\nPARTNAME=" SLOT_LABEL "\n");
+	add_device(f, "sdb", "sdb5", 8, 21, "PARTN=5\nPARTNAME=only here\n");
+	add_device(f, NULL, "dm-0", 253, 0, "");
+	add_device(f, NULL, "dm-1", 253, 1, "");
+	add_device(f, NULL, "dm-2", 253, 2, "");
+	add_slave(f, "dm-2", "dm-1");
+	add_slave(f, "dm-1", "dm-0");
+	add_slave(f, "dm-0", "sda3");
+	assert_int_equal(find_stack(&f->root, makedev(253, 2), stack, &f->error), 0);
+}
+
+static void test_stack(void **state)
+{
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	make_two_disks(&f, &stack);
+	assert_int_equal(stack.count, 4);
+	assert_true(block_list_has(&stack, "dm-2"));
+	assert_true(block_list_has(&stack, "dm-1"));
+	assert_true(block_list_has(&stack, "dm-0"));
+	assert_true(block_list_has(&stack, "sda3"));
+	assert_true(block_list_has_disk(&stack, "sda"));
+	assert_false(block_list_has_disk(&stack, "sdb"));
+	/* The same again adds nothing. */
+	assert_int_equal(find_stack(&f.root, makedev(253, 2), &stack, &f.error), 0);
+	assert_int_equal(stack.count, 4);
+
+	static const struct {
+		const char *name;
+		bool holds;
+	} cases[] = { { "sda3", true }, { "sda4", false }, { "sda", true }, { "sdb3", false },
+		{ "sdb", false }, { "dm-2", true } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(block_read(&f.root, cases[i].name, &facts), 0);
+		assert_int_equal(find_holds(&stack, &facts), cases[i].holds);
+	}
+	tree_remove(&f.tree);
+}
+
+/* md0p1 on sda and sdb; slaves stand at the disk. */
+static void test_stack_of_md_partition(void **state)
+{
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_device(&f, NULL, "sda", 8, 0, "");
+	add_device(&f, NULL, "sdb", 8, 16, "");
+	add_device(&f, NULL, "md0", 9, 0, "");
+	add_device(&f, "md0", "md0p1", 259, 1, "PARTN=1\n");
+	add_slave(&f, "md0", "sda");
+	add_slave(&f, "md0", "sdb");
+	assert_int_equal(find_stack(&f.root, makedev(259, 1), &stack, &f.error), 0);
+	assert_int_equal(stack.count, 3);
+	assert_true(block_list_has(&stack, "md0p1"));
+	assert_true(block_list_has_disk(&stack, "sdb"));
+	tree_remove(&f.tree);
+}
+
+static void test_find_by_label(void **state)
+{
+	static const struct {
+		const char *device, *expected; /* NULL: -ENODEV */
+	} cases[] = {
+		{ "PARTLABEL=" SLOT_LABEL, "sda3" }, /* the root's disk, though sdb has it too */
+		{ "PARTLABEL=METROPOLIS-SYSTEM-B", "sda4" },
+		{ "PARTLABEL=only here", "sdb5" },
+		{ "PARTLABEL=METROPOLIS-SYSTEM", NULL },
+		{ "PARTLABEL=metropolis-system-b", NULL },
+	};
+	AUTO_BLOCKS struct block_list stack = { 0 }, none = { 0 };
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	make_two_disks(&f, &stack);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int r = find_partition(&f.root, &stack, cases[i].device, &facts, &f.error);
+
+		assert_int_equal(r, cases[i].expected ? 0 : -ENODEV);
+		if (r == 0)
+			assert_string_equal(facts.name, cases[i].expected);
+	}
+	/* Without a root disk there is nothing to prefer. */
+	assert_int_equal(find_partition(&f.root, &none, "PARTLABEL=" SLOT_LABEL, &facts, &f.error),
+		-ENOTUNIQ);
+	assert_non_null(strstr(f.error.text, "/dev/sda3, /dev/sdb3"));
+	/* Twice on the root's disk. */
+	add_device(&f, "sda", "sda9", 8, 9, "PARTN=9\nPARTNAME=" SLOT_LABEL "\n");
+	assert_int_equal(find_partition(&f.root, &stack, "PARTLABEL=" SLOT_LABEL, &facts, &f.error),
+		-ENOTUNIQ);
+	assert_null(strstr(f.error.text, "sdb3"));
+	tree_remove(&f.tree);
+}
+
+static void test_find_refuses(void **state)
+{
+	static const char *const devices[] = { "", "PARTLABEL=", "PARTUUID=", "PARTUUID=1234-01",
+		"LABEL=x", "sda3" };
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	make_two_disks(&f, &stack);
+	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+		assert_int_equal(
+			find_partition(&f.root, &stack, devices[i], &facts, &f.error), -EINVAL);
+		assert_int_equal(f.error.kind, ERROR_USAGE);
+	}
+	tree_remove(&f.tree);
+}
+
+/* What sysfs does not tell is read from the GPT, with 512 and 4096 byte blocks. */
+static void test_find_in_gpt(void **state)
+{
+	static const uint32_t sectors[] = { 512, 4096 };
+	static const struct gpt_partition partitions[] = {
+		{ 1, 64, 64, ESP_TYPE, "8b7a5c1e-0000-4000-8000-000000000001", "ESP" },
+		{ 7, 128, 64, DATA_TYPE, "8b7a5c1e-0000-4000-8000-000000000007", SLOT_LABEL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		AUTO_BLOCKS struct block_list none = { 0 };
+		char start[32], size[32], block[32];
+		struct block_facts facts;
+		struct fixture f;
+
+		fixture_make(&f);
+		snprintf(start, sizeof(start), "%u\n", 128 * sectors[i] / 512);
+		snprintf(size, sizeof(size), "%u\n", 64 * sectors[i] / 512);
+		snprintf(block, sizeof(block), "%u\n", sectors[i]);
+		add_device(&f, NULL, "mmcblk0", 179, 0, "");
+		add_text(&f, "mmcblk0", "queue/logical_block_size", block);
+		add_device(&f, "mmcblk0", "mmcblk0p7", 179, 7, "PARTN=7\n");
+		add_extent(&f, "mmcblk0p7", start, size);
+		add_disk_image(&f, "mmcblk0", sectors[i], partitions, 2);
+
+		assert_int_equal(
+			find_partition(&f.root, &none, "PARTLABEL=" SLOT_LABEL, &facts, &f.error),
+			0);
+		assert_string_equal(facts.name, "mmcblk0p7");
+		assert_int_equal(find_partition(&f.root, &none,
+					 "PARTUUID=8B7A5C1E-0000-4000-8000-000000000007", &facts,
+					 &f.error),
+			0);
+		assert_string_equal(facts.name, "mmcblk0p7");
+		assert_int_equal(facts.logical_block, sectors[i]);
+		assert_true(facts.has_type);
+		/* In the table, but not (yet) known to the kernel. */
+		assert_int_equal(
+			find_partition(&f.root, &none, "PARTLABEL=ESP", &facts, &f.error),
+			-ENODEV);
+		tree_remove(&f.tree);
+	}
+}
+
+static const struct gpt_partition one_esp[] = {
+	{ 1, 64, 64, ESP_TYPE, "8b7a5c1e-0000-4000-8000-000000000001", "ESP" },
+	{ 2, 128, 64, DATA_TYPE, "8b7a5c1e-0000-4000-8000-000000000002", SLOT_LABEL },
+};
+
+static const struct gpt_partition two_esps[] = {
+	{ 1, 64, 64, ESP_TYPE, "8b7a5c1e-0000-4000-8000-000000000011", "ESP" },
+	{ 2, 128, 64, ESP_TYPE, "8b7a5c1e-0000-4000-8000-000000000012", "ESP 2" },
+};
+
+static void add_esp_disk(struct fixture *f, const char *disk, unsigned int minor,
+	const struct gpt_partition *partitions)
+{
+	char name[32];
+
+	add_device(f, NULL, disk, 8, minor, "");
+	for (unsigned int n = 1; n <= 2; n++) {
+		char uevent[32], start[32];
+
+		snprintf(name, sizeof(name), "%s%u", disk, n);
+		snprintf(uevent, sizeof(uevent), "PARTN=%u\n", n);
+		snprintf(start, sizeof(start), "%u\n", 64 * n);
+		add_device(f, disk, name, 8, minor + n, uevent);
+		add_extent(f, name, start, "64\n");
+	}
+	add_disk_image(f, disk, 512, partitions, 2);
+}
+
+static int esp(struct fixture *f, dev_t below_root, const char *mountinfo, const char *beside,
+	struct block_facts *ret)
+{
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	AUTO_MOUNTS struct mount_list mounts = { 0 };
+
+	assert_int_equal(mounts_parse(mountinfo, &mounts, NULL), 0);
+	if (below_root)
+		assert_int_equal(find_stack(&f->root, below_root, &stack, &f->error), 0);
+	return find_esp(&f->root, &stack, &mounts, beside, ret, &f->error);
+}
+
+static void test_find_esp(void **state)
+{
+	static const char mounted[] = "1 1 8:33 / /efi rw - vfat /dev/sdc1 rw\n";
+	static const char second[] = "1 1 8:34 / /mnt rw - vfat /dev/sdc2 rw\n";
+	static const struct {
+		const char *what;
+		unsigned int root; /* minor number */
+		const char *mountinfo, *beside, *expected;
+		int r;
+	} cases[] = {
+		{ "the root's disk", 2, "", NULL, "sda1", 0 },
+		{ "the root's disk, another is mounted", 2, mounted, NULL, "sda1", 0 },
+		{ "beside", 2, "", "PARTUUID=8b7a5c1e-0000-4000-8000-000000000011",
+			NULL, -ENOTUNIQ },
+		{ "beside, mounted", 2, mounted,
+			"PARTUUID=8b7a5c1e-0000-4000-8000-000000000011", "sdc1", 0 },
+		{ "beside, the other one mounted", 2, second,
+			"PARTUUID=8b7a5c1e-0000-4000-8000-000000000011", "sdc2", 0 },
+		{ "beside is nowhere", 2, "", "PARTLABEL=none", "sda1", 0 },
+		{ "two on the root's disk", 33, "", NULL, NULL, -ENOTUNIQ },
+		{ "no root disk, one mounted", 0, mounted, NULL, "sdc1", 0 },
+		{ "no root disk, none mounted", 0, "", NULL, NULL, -ENOTUNIQ },
+	};
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_esp_disk(&f, "sda", 0, one_esp);
+	add_esp_disk(&f, "sdc", 32, two_esps);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct block_facts facts;
+		int r = esp(&f, cases[i].root ? makedev(8, cases[i].root) : 0, cases[i].mountinfo, cases[i].beside, &facts);
+
+		if (r != cases[i].r)
+			fail_msg("%s: %d (%s)", cases[i].what, r, f.error.text);
+		if (r == 0 && strcmp(facts.name, cases[i].expected) != 0)
+			fail_msg("%s: %s", cases[i].what, facts.name);
+		if (r == 0)
+			assert_true(facts.has_partuuid);
+	}
+	tree_remove(&f.tree);
+}
+
+/* No access to the disk: the usual mount points tell. */
+static void test_find_esp_unreadable(void **state)
+{
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_device(&f, NULL, "vda", 254, 0, "");
+	add_device(&f, "vda", "vda1", 254, 1, "PARTN=1\n");
+	add_device(&f, "vda", "vda2", 254, 2, "PARTN=2\n");
+	assert_int_equal(esp(&f, 0, "1 1 254:1 / /boot/efi rw - vfat /dev/vda1 rw\n", NULL, &facts),
+		0);
+	assert_string_equal(facts.name, "vda1");
+	assert_int_equal(esp(&f, 0, "1 1 254:1 / /mnt rw - vfat /dev/vda1 rw\n", NULL, &facts),
+		-ENODEV);
+	assert_int_equal(esp(&f, 0, "1 1 254:1 / /boot rw - ext4 /dev/vda1 rw\n", NULL, &facts),
+		-ENODEV);
+	tree_remove(&f.tree);
+}
+
+/* On the machine the tests run on: whatever it is, this works and answers. */
+static void test_this_machine(void **state)
+{
+	AUTO_BLOCKS struct block_list stack = { 0 };
+	AUTO_CLOSE int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct root_dir root = { fd, false, "" };
+	struct error error = { 0 };
+
+	(void)state;
+	assert_int_equal(find_root_stack(&root, &stack, &error), 0);
+	for (size_t i = 0; i < stack.count; i++)
+		assert_true(find_holds(&stack, &stack.items[i]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mountinfo),
+		cmocka_unit_test(test_block_read),
+		cmocka_unit_test(test_label_of_kernel),
+		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_stack_of_md_partition),
+		cmocka_unit_test(test_find_by_label),
+		cmocka_unit_test(test_find_refuses),
+		cmocka_unit_test(test_find_in_gpt),
+		cmocka_unit_test(test_find_esp),
+		cmocka_unit_test(test_find_esp_unreadable),
+		cmocka_unit_test(test_this_machine),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

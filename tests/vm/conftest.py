@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for the tests in virtual machines: the test OS, a web server, a machine fresh from the factory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import cache
+from harness.machine import Machine, factory_machine
+from harness.testos import TestOs, get_testos
+from harness.uki import STUB
+from harness.webserver import NGINX, WebServer
+
+NEEDED = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    str(STUB): "systemd-boot-efi",
+    NGINX: "nginx-light",
+    "/bin/busybox": "busybox-static",
+    "mkfs.erofs": "erofs-utils",
+    "/usr/sbin/veritysetup": "cryptsetup-bin",
+    "/usr/sbin/mkfs.fat": "dosfstools",
+    "/usr/sbin/sfdisk": "fdisk",
+    "mcopy": "mtools",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    missing = [package for tool, package in NEEDED.items() if not (shutil.which(tool) or Path(tool).exists())]
+    if missing:
+        raise pytest.UsageError("the VM tests need these packages: " + " ".join(missing))
+    if not cache.bistable_binary().exists():
+        raise pytest.UsageError(f"{cache.bistable_binary()} does not exist: build it, or set BISTABLE")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = (yield).get_result()
+    if report.failed:
+        item.stash[FAILED] = True
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def system() -> TestOs:
+    return get_testos()
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    server = WebServer(tmp_path_factory.mktemp("www"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, tmp_path: Path, system: TestOs) -> Iterator[Machine]:
+    """A machine as it leaves the factory, powered off. Its disk is kept when the test fails."""
+    made = factory_machine(tmp_path, system)
+    yield made
+    made.power_cut()
+    if not request.node.stash.get(FAILED, False):
+        for path in (made.disk, made.write_log):
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def bundle(web: WebServer, system: TestOs):  # type: ignore[no-untyped-def]
+    """bundle("Y") is the URL of variant Y's plain bundle, as a guest sees it."""
+    return lambda letter: web.offer(system.variant(letter).bundle)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real nginx on the loopback, which guests reach at 10.0.2.2."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+NGINX = "/usr/sbin/nginx"
+CONFIGURATION = """
+daemon off;
+master_process off;
+pid {prefix}/pid;
+error_log {prefix}/error.log info;
+events {{ }}
+http {{
+	access_log {prefix}/access.log;
+	client_body_temp_path {prefix}/body;
+	proxy_temp_path {prefix}/proxy;
+	fastcgi_temp_path {prefix}/fastcgi;
+	uwsgi_temp_path {prefix}/uwsgi;
+	scgi_temp_path {prefix}/scgi;
+	sendfile on;
+	server {{
+		listen 127.0.0.1:{port};
+		root {files};
+		# /slow/NAME is NAME at 4 MiB/s, /plain/NAME the same without Range.
+		location /slow/ {{ alias {files}/; limit_rate 4m; }}
+		location /plain/ {{ alias {files}/; max_ranges 0; }}
+	}}
+}}
+"""
+
+
+class WebServer:
+    """Serves the files of a directory from start() to stop()."""
+
+    def __init__(self, directory: Path) -> None:
+        self.files = directory / "files"
+        self.files.mkdir(parents=True)
+        self._prefix = directory
+        self._process: subprocess.Popen | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        text = CONFIGURATION.format(prefix=self._prefix, files=self.files, port=self.port)
+        (self._prefix / "nginx.conf").write_text(text)
+        command = [NGINX, "-p", str(self._prefix), "-c", "nginx.conf", "-e", str(self._prefix / "start.log")]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._wait()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def offer(self, path: Path, name: str | None = None) -> str:
+        """Makes a file available; returns its URL as the guest sees it."""
+        name = name or path.name
+        link = self.files / name
+        if not link.exists():
+            link.symlink_to(path)
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        return f"http://10.0.2.2:{self.port}/{name}"
+
+    def requests(self) -> list[str]:
+        """The access log so far."""
+        return (self._prefix / "access.log").read_text().splitlines()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process is not None
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log = self._prefix / "error.log"
+                raise RuntimeError("nginx did not start: " + (log.read_text() if log.exists() else "no log"))
+            time.sleep(0.05)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to firmware variables, ours and others'."""
+
+from harness import disk
+from harness.firmware import boot_order, description, load_option, pack_order, read_variables, write_variable
+
+
+def test_wiped_variables_boot_the_confirmed_slot(machine, bundle, system):
+    """Without any entry of ours the firmware takes the removable path, which follows the confirmed slot."""
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
+    machine.check("bistable mark-good")
+    machine.power_cut()
+    boot_file = disk.get_file(machine.disk, disk.BOOT_FILE["B"])
+    assert disk.get_file(machine.disk, disk.REMOVABLE) == boot_file
+    machine.fresh_variables()
+    machine.boot("Y")
+    machine.check("bistable mark-good")
+    entries = [description(value) for name, value in read_variables(machine).items() if name != "BootOrder"]
+    assert entries.count("Metropolis Slot B") == 1
+
+
+def test_foreign_entries_survive(machine, bundle):
+    machine.boot("X")
+    before = read_variables(machine)
+    elsewhere = load_option("Elsewhere", disk.ESP, "/EFI/elsewhere/boot.efi")
+    with_data = load_option("With data", disk.ESP, "/EFI/data/boot.efi", data=bytes(range(256)), attributes=0)
+    write_variable(machine, "Boot0042", elsewhere)
+    write_variable(machine, "Boot00A0", with_data)
+    write_variable(machine, "BootOrder", pack_order(["0042", *boot_order(before), "00A0"]))
+    before = read_variables(machine)
+    assert (before["Boot0042"], before["Boot00A0"]) == (elsewhere, with_data)
+
+    machine.restart(f"bistable install {bundle('Y')} --activate=reboot --now", "Y")
+    machine.check("bistable mark-good")
+    machine.restart(f"bistable install {bundle('Z')} --activate=kexec --now", "Z")
+    machine.check("bistable mark-good")
+    machine.check("bistable rollback --activate=reboot")
+    machine.check("bistable mark-bad B")
+
+    after = read_variables(machine)
+    foreign = boot_order(before)
+    for number in foreign:
+        assert after[f"Boot{number}"] == before[f"Boot{number}"], number
+    assert [number for number in boot_order(after) if number in foreign] == foreign
+    ours = [description(after[f"Boot{number}"]) for number in boot_order(after) if number not in foreign]
+    assert ours == ["Metropolis Slot A", "Metropolis Slot B"]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A started slot is on trial until it is confirmed: what the next start is, in each case."""
+
+from harness import disk
+
+
+def test_confirmed_after_kexec_survives_a_power_cut(machine, bundle):
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
+    machine.check("bistable mark-good")
+    machine.cold_boot("Y")
+    assert not machine.booted_by_kexec()
+    assert machine.status()["running"] == "B"
+
+
+def test_unconfirmed_after_kexec_falls_back_at_a_power_cut(machine, bundle):
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
+    machine.cold_boot("X")
+    status = machine.status()
+    assert (status["running"], status["default"]) == ("A", "A")
+    assert status["slots"]["B"]["confirmed"] is False
+    assert status["slots"]["B"]["tried_unconfirmed"] is True
+
+
+def test_panic_after_kexec_falls_back(machine, bundle):
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('P')} --activate=kexec --now", "X")
+    assert "testos: this variant panics" in machine.console_tail(200)
+    assert machine.firmware_boots() == 2
+    status = machine.status()
+    assert status["running"] == "A"
+    assert status["slots"]["B"]["tried_unconfirmed"] is True
+
+
+def test_damaged_image_falls_back(machine, bundle, system):
+    """The image is damaged after it was installed: verity refuses it, and the firmware starts the old slot."""
+    machine.boot("X")
+    machine.check(f"bistable install {bundle('Y')} --activate=reboot")
+    # In the block of erofs' superblock, beside the superblock itself: only verity notices.
+    machine.check(
+        "device=/dev/$(grep -lx PARTNAME=METROPOLIS-SYSTEM-B /sys/class/block/*/uevent | cut -d/ -f5)"
+        " && printf damage | dd of=$device bs=1 seek=3000 conv=notrunc && sync"
+    )
+    machine.restart("reboot -f", "X")
+    assert machine.firmware_boots() == 3
+    assert "verity" in machine.console_tail(200)
+    damaged = disk.read_partition(machine.disk, disk.SLOT["B"], 3006)
+    assert damaged[3000:] == b"damage"
+    status = machine.status()
+    assert status["running"] == "A"
+    assert status["next"] == "A"
+    assert status["slots"]["B"]["confirmed"] is False
+    assert status["slots"]["B"]["tried_unconfirmed"] is True
+
+
+def test_rollback_by_reboot(machine, bundle):
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('Y')} --activate=reboot --now", "Y")
+    machine.check("bistable mark-good")
+    machine.restart("bistable rollback --activate=reboot --now", "X")
+    # Confirming stays X's business: until then the default is Y.
+    assert machine.status()["default"] == "B"
+    machine.check("bistable mark-good --force")
+    machine.cold_boot("X")
+
+
+def test_rollback_by_kexec(machine, bundle):
+    machine.boot("X")
+    machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
+    machine.check("bistable mark-good")
+    machine.restart("bistable rollback --activate=kexec --now", "X")
+    assert machine.booted_by_kexec()
+    assert machine.firmware_boots() == 1
+    assert machine.status()["default"] == "B"
+    machine.cold_boot("Y")

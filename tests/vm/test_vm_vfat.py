@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replacing files on the real vfat: whatever a power cut leaves, a file is its old or its new content.
+
+A machine runs on a disk whose writes QEMU logs. Then every state is built that a power cut may have left,
+prefixes and reorderings within a flush epoch, and read by our own strict FAT32 reader.
+"""
+
+import os
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from harness import disk, fat32, testos, uki, writelog
+
+NAIVE = "/EFI/metropolis/naive.efi"
+
+
+def small_uki(system, seed: int, size: int) -> bytes:
+    """A UKI that passes every check and boots nothing."""
+    kernel = uki.tiny_kernel(system.kernel.image.read_bytes(), random.Random(seed).randbytes(size))
+    path = system.directory.parent / f".small-{os.getpid()}.efi"
+    sections = {
+        ".osrel": testos.os_release("Y"),
+        ".cmdline": b"root=PARTLABEL=METROPOLIS-SYSTEM-X",
+        ".uname": system.kernel.release.encode(),
+        ".linux": kernel,
+        ".initrd": random.Random(seed).randbytes(4096),
+    }
+    uki.build_uki(path, sections)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def outcomes(base: Path, log: Path, path: str, known: dict[bytes | None, str]) -> Counter:
+    """How often a file is found in which state, over all power cuts."""
+    epochs = writelog.read_epochs(log, disk.ESP.start, disk.ESP.start + disk.ESP.size)
+    assert epochs, "nothing was written to the ESP"
+    first = disk.ESP.start // disk.SECTOR
+    found: Counter = Counter()
+    with open(base, "rb") as image:
+        for _, overlay in writelog.states(epochs):
+
+            def read_sector(number: int) -> bytes:
+                number += first
+                return overlay.get(number) or os.pread(image.fileno(), disk.SECTOR, number * disk.SECTOR)
+
+            try:
+                content = fat32.Fat32(read_sector).read_file(path)
+                found[known.get(content, "something else")] += 1
+            except fat32.Damage as damage:
+                found[str(damage)] += 1
+    return found
+
+
+def record(machine, tmp_path: Path, command: str) -> Path:
+    """Runs a command on a machine whose disk is logged; returns the disk as it was before."""
+    base = tmp_path / "base.raw"
+    shutil.copy(machine.disk, base)
+    machine.write_log = tmp_path / "writes.log"
+    machine.boot("X")
+    machine.check(command)
+    machine.power_cut()
+    return base
+
+
+def test_the_checker_finds_a_naive_replacement(machine, web, tmp_path):
+    """Temporary file and rename, each synced, is not safe on vfat: if this passes, nothing below means anything."""
+    old, new = random.Random(1).randbytes(64 << 10), random.Random(2).randbytes(80 << 10)
+    disk.put_file(machine.disk, NAIVE, old)
+    (tmp_path / "new.bin").write_bytes(new)
+    command = f"wget -q -O /run/new {web.offer(tmp_path / 'new.bin')} && cd /boot/EFI/metropolis"
+    command += " && cp /run/new new.tmp && sync && mv new.tmp naive.efi && sync"
+    base = record(machine, tmp_path, command)
+    found = outcomes(base, machine.write_log, NAIVE, {old: "old", new: "new"})
+    assert found["old"] and found["new"]
+    assert set(found) - {"old", "new"}, f"the checker sees no damage: {found}"
+
+
+def test_boot_file_is_replaced_safely(machine, web, system, tmp_path):
+    old, new = small_uki(system, 1, 60_000), small_uki(system, 2, 90_000)
+    old, bound_new = uki.bound(old, "B"), uki.bound(new, "B")
+    disk.put_file(machine.disk, disk.BOOT_FILE["B"], old)
+    untouched = {name: disk.get_file(machine.disk, name) for name in (disk.BOOT_FILE["A"], disk.REMOVABLE)}
+    testos.make_bundle(tmp_path / "small.zip", new, random.Random(3).randbytes(64 << 10))
+    base = record(machine, tmp_path, f"bistable install {web.offer(tmp_path / 'small.zip')} --activate=none")
+
+    assert disk.get_file(machine.disk, disk.BOOT_FILE["B"]) == bound_new
+    found = outcomes(base, machine.write_log, disk.BOOT_FILE["B"], {old: "old", bound_new: "new"})
+    print(found)
+    assert found["old"] and found["new"]
+    assert set(found) == {"old", "new"}, found
+    for name, content in untouched.items():
+        assert disk.get_file(machine.disk, name) == content
