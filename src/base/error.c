@@ -39,10 +39,12 @@ void error_prefix(struct error *error, const char *format, ...)
 
 	memcpy(old, error->text, sizeof(old));
 	va_start(arguments, format);
-	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	vsnprintf(error->text, sizeof(error->text) - 2, format, arguments);
 	va_end(arguments);
 	used = strlen(error->text);
+	error->text[used++] = ':';
+	error->text[used++] = ' ';
 	/* What does not fit is cut off: the place comes first. */
-	strncat(error->text, ": ", sizeof(error->text) - used - 1);
-	strncat(error->text, old, sizeof(error->text) - strlen(error->text) - 1);
+	memcpy(error->text + used, old, sizeof(old) - used);
+	error->text[sizeof(old) - 1] = '\0';
 }

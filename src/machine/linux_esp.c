@@ -16,6 +16,8 @@
 #include "machine/linux_esp.h"
 #include "machine/linux_private.h"
 
+/* Bytes that are read at once for a comparison. */
+#define COMPARE_SIZE (64u << 10)
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 struct machine_lock {
@@ -162,16 +164,14 @@ static int read_whole(
 	return r;
 }
 
-int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
-	struct buffer *ret, struct error *error)
+static int open_file(
+	struct esp *esp, const char *path, int *ret, uint64_t *ret_size, struct error *error)
 {
-	AUTO_BUFFER struct buffer content = { 0 };
 	AUTO_CLOSE int folder = -1, fd = -1;
 	AUTO_FREE char *name = NULL;
 	struct stat status;
 	int r = walk(esp, path, false, &folder, &name, error);
 
-	(void)machine;
 	if (r < 0)
 		return r;
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -182,14 +182,61 @@ int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, s
 	/* A power cut while a file was being created can leave it empty. */
 	if (status.st_size == 0)
 		return read_failed(path, ENOENT, error);
-	if ((uint64_t)status.st_size > max)
+	*ret_size = (uint64_t)status.st_size;
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	AUTO_CLOSE int fd = -1;
+	uint64_t size;
+	int r = open_file(esp, path, &fd, &size, error);
+
+	(void)machine;
+	if (r < 0)
+		return r;
+	if (size > max)
 		return error_failed(error, EFBIG,
-			"\"%s\" on the ESP has %lld bytes, more than the %zu allowed", path,
-			(long long)status.st_size, max);
-	r = read_whole(fd, path, (size_t)status.st_size, &content, error);
+			"\"%s\" on the ESP has %llu bytes, more than the %zu allowed", path,
+			(unsigned long long)size, max);
+	r = read_whole(fd, path, (size_t)size, &content, error);
 	if (r == 0)
 		*ret = buffer_take(&content);
 	return r;
+}
+
+int linux_esp_compare(struct machine *machine, struct esp *esp, const char *path,
+	struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error)
+{
+	uint8_t part[COMPARE_SIZE];
+	AUTO_CLOSE int fd = -1;
+	size_t done = 0;
+	uint64_t size;
+	bool equal;
+	int r = open_file(esp, path, &fd, &size, error);
+
+	(void)machine;
+	if (r < 0)
+		return r;
+	equal = size == content.size;
+	while (equal && done < content.size) {
+		ssize_t n = read(fd, part, sizeof(part));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return read_failed(path, errno, error);
+		equal = n > 0 && (size_t)n <= content.size - done
+			&& memcmp(part, content.data + done, (size_t)n) == 0;
+		done += (size_t)n;
+	}
+	*ret_equal = equal;
+	if (ret_size)
+		*ret_size = size;
+	return 0;
 }
 
 int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path,

@@ -432,7 +432,7 @@ static int remove_held(
 static int write_new(const struct vfat_folder *folder, const char *name, struct held *file,
 	struct span content, struct error *error)
 {
-	uint64_t old_size;
+	uint64_t old_size = 0;
 	int r = open_new(folder, name, file, &old_size, error);
 
 	if (r < 0)

@@ -123,6 +123,17 @@ def test_mark_good_waits_for_an_install(start, trial, status, number):
     assert status()["default"] == ("A" if number else "B")
 
 
+def test_mark_good_after_the_firmware_fell_back(confirmed, on, status):
+    """B is the confirmed default, nobody asked for A, and A runs."""
+    confirmed.start("A")
+    before = confirmed.snapshot()
+    result = on("mark-good")
+    assert result.code == 3 and "fell back" in result.stderr and "--force" in result.stderr, result
+    assert confirmed.snapshot() == before
+    assert on("mark-good", "--force").code == 0
+    assert status()["default"] == "A"
+
+
 # the removable path
 
 

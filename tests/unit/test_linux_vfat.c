@@ -40,9 +40,11 @@ static bool fails(void)
 
 static void note(const char *what, const char *name)
 {
-	size_t used = strlen(recorder.log);
+	char line[128];
 
-	snprintf(recorder.log + used, sizeof(recorder.log) - used, "%s %s\n", what, name);
+	assert_in_range(snprintf(line, sizeof(line), "%s %s\n", what, name), 1, sizeof(line) - 1);
+	assert_true(strlen(recorder.log) + strlen(line) < sizeof(recorder.log));
+	strcat(recorder.log, line);
 }
 
 static const char *name_of(int fd)

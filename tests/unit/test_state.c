@@ -35,6 +35,7 @@ static const char full_record[] = "{\n"
 				  "  \"cold_booted\": false,\n"
 				  "  \"complete\": true,\n"
 				  "  \"confirmed\": true,\n"
+				  "  \"duplicates_removed\": true,\n"
 				  "  \"format\": 1,\n"
 				  "  \"installed\": 1699999999,\n"
 				  "  \"payloads\": [\n"
@@ -73,6 +74,7 @@ static void test_full(void **unused)
 	assert_int_equal(state_parse(span_of_text(full_record), &record, NULL), 0);
 	assert_true(record.complete && record.confirmed && record.bad);
 	assert_false(record.cold_booted);
+	assert_true(record.duplicates_removed);
 	assert_string_equal(record.version, "2026.11.1");
 	assert_string_equal(record.source, "https://example.com/b.zip?a=\"1\"");
 	assert_int_equal(record.installed, 1699999999);

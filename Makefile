@@ -1,0 +1,28 @@
+# A thin front door to Meson and the test runners; HACKING.md says what lies behind it.
+
+.PHONY: all demo test lint check install clean
+
+all:
+	@tools/setup build
+	@test -f build/build.ninja || meson setup build -Dtests=false -Dwerror=true >/dev/null
+	@ninja -C build
+
+demo: all
+	@tools/setup test
+	@tools/demo
+
+test:
+	@tools/setup test
+	@tools/run-tests
+
+lint:
+	@tools/setup test
+	@tools/lint
+
+check: lint test
+
+install: all
+	@meson install -C build --no-rebuild
+
+clean:
+	rm -rf build build-asan

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "linux_tree.h"
+#include "machine/linux_private.h"
+#include "machine/machine.h"
+
+#define GLOBAL	  "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+#define EFIVARS	  "sys/firmware/efi/efivars/"
+#define BOOT_FILE "/EFI/metropolis/boot-a.efi"
+
+struct fixture {
+	struct tree tree;
+	struct machine *machine;
+	const struct machine_ops *ops;
+	struct error error;
+	struct esp *esp;
+};
+
+static void fixture_make(struct fixture *f)
+{
+	memset(f, 0, sizeof(*f));
+	tree_make(&f->tree);
+	assert_int_equal(machine_linux_new(f->tree.path, &f->machine, &f->error), 0);
+	f->ops = f->machine->ops;
+}
+
+static void open_esp(struct fixture *f)
+{
+	const struct esp_settings settings = { .remount = true };
+
+	tree_folder(&f->tree, "efi/EFI");
+	assert_int_equal(f->ops->esp_open(f->machine, &settings, &f->esp, &f->error), 0);
+}
+
+static void fixture_done(struct fixture *f)
+{
+	f->ops->esp_close(f->machine, f->esp);
+	machine_free(f->machine);
+	tree_remove(&f->tree);
+}
+
+static struct span span_of_text(const char *text)
+{
+	return (struct span){ (const uint8_t *)text, strlen(text) };
+}
+
+static void test_new(void **state)
+{
+	static const char *const whole[] = { NULL, "/", "//" };
+	struct machine *machine = NULL;
+	struct error error = { 0 };
+	int64_t now;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		AUTO_FREE char *text = NULL;
+
+		assert_int_equal(machine_linux_new(whole[i], &machine, &error), 0);
+		assert_int_equal(
+			machine->ops->read_text(machine, "/proc/self/status", &text, &error), 0);
+		assert_non_null(strstr(text, "Name:"));
+		now = machine->ops->now(machine);
+		assert_true(now >= time(NULL) - 5 && now <= time(NULL));
+		machine_free(machine);
+	}
+	assert_int_equal(machine_linux_new("/absent/root", &machine, &error), -ENOENT);
+	assert_non_null(strstr(error.text, "/absent/root"));
+	machine_free(NULL);
+}
+
+static void test_read_text(void **state)
+{
+	AUTO_FREE char *text = NULL, *large = calloc(1, MACHINE_TEXT_MAX + 1);
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	tree_text(&f.tree, "proc/cmdline", "quiet PARTLABEL=METROPOLIS-SYSTEM-A\n");
+	assert_int_equal(f.ops->read_text(f.machine, "/proc/cmdline", &text, &f.error), 0);
+	assert_string_equal(text, "quiet PARTLABEL=METROPOLIS-SYSTEM-A\n");
+	assert_int_equal(f.ops->read_text(f.machine, "/etc/passwd", &text, &f.error), -ENOENT);
+	assert_non_null(strstr(f.error.text, "/etc/passwd"));
+	assert_non_null(strstr(f.error.text, f.tree.path));
+	tree_write(&f.tree, "large", large, MACHINE_TEXT_MAX + 1);
+	assert_int_equal(f.ops->read_text(f.machine, "/large", &text, &f.error), -EFBIG);
+	/* Nothing leads out of the tree. */
+	tree_link(&f.tree, "../../../../../../../etc/passwd", "link");
+	assert_int_equal(f.ops->read_text(f.machine, "/link", &text, &f.error), -ENOENT);
+	assert_int_equal(
+		f.ops->read_text(f.machine, "/../../../../etc/passwd", &text, &f.error), -ENOENT);
+	fixture_done(&f);
+}
+
+static void test_list(void **state)
+{
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	tree_text(&f.tree, "d/b", "");
+	tree_text(&f.tree, "d/a", "");
+	tree_folder(&f.tree, "d/c");
+	assert_int_equal(f.ops->list(f.machine, "/d", &names, &f.error), 0);
+	assert_int_equal(names.count, 3);
+	assert_string_equal(names.items[0], "a");
+	assert_string_equal(names.items[1], "b");
+	assert_string_equal(names.items[2], "c");
+	text_list_done(&names);
+	assert_int_equal(f.ops->list(f.machine, "/absent", &names, &f.error), -ENOENT);
+	fixture_done(&f);
+}
+
+static void test_esp_places(void **state)
+{
+	static const struct {
+		const char *folders[4];
+		const char *mount, *expected; /* NULL: -ENODEV */
+	} cases[] = {
+		{ { "efi/EFI", "boot/EFI" }, NULL, "efi" },
+		{ { "efi", "boot/efi/EFI", "boot/EFI" }, NULL, "boot/efi" },
+		{ { "boot/EFI", "esp/EFI" }, NULL, "boot" },
+		{ { "esp/EFI" }, NULL, "esp" },
+		{ { "efi", "boot" }, NULL, NULL },
+		{ { "my/esp", "efi/EFI" }, "/my/esp", "my/esp" },
+		{ { "efi/EFI" }, "/my/esp", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct esp_settings settings = { .mount = cases[i].mount };
+		struct fixture f;
+		char path[64];
+		int r;
+
+		fixture_make(&f);
+		for (size_t k = 0; k < 4 && cases[i].folders[k]; k++)
+			tree_folder(&f.tree, cases[i].folders[k]);
+		r = f.ops->esp_open(f.machine, &settings, &f.esp, &f.error);
+		assert_int_equal(r, cases[i].expected ? 0 : -ENODEV);
+		if (r == 0) {
+			assert_int_equal(f.ops->esp_replace(f.machine, f.esp, "/x",
+						 span_of_text("here"), &f.error),
+				0);
+			snprintf(path, sizeof(path), "%s/x", cases[i].expected);
+			assert_true(tree_holds(&f.tree, path, "here", 4));
+		}
+		fixture_done(&f);
+	}
+}
+
+static void test_esp_files(void **state)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	struct esp_space space;
+	struct fixture f;
+	int fds;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	fds = count_fds();
+	assert_int_equal(
+		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 100, &content, &f.error), -ENOENT);
+	assert_int_equal(f.ops->esp_replace(
+				 f.machine, f.esp, BOOT_FILE, span_of_text("content"), &f.error),
+		0);
+	assert_true(tree_holds(&f.tree, "efi" BOOT_FILE, "content", 7));
+	assert_int_equal(
+		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 7, &content, &f.error), 0);
+	assert_int_equal(content.size, 7);
+	assert_memory_equal(content.data, "content", 7);
+	buffer_done(&content);
+	assert_int_equal(
+		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 6, &content, &f.error), -EFBIG);
+
+	assert_int_equal(
+		f.ops->esp_list(f.machine, f.esp, "/EFI/metropolis", &names, &f.error), 0);
+	assert_int_equal(names.count, 1);
+	assert_string_equal(names.items[0], "boot-a.efi");
+	text_list_done(&names);
+	assert_int_equal(f.ops->esp_list(f.machine, f.esp, "/", &names, &f.error), 0);
+	assert_true(text_list_contains(&names, "EFI"));
+	text_list_done(&names);
+	assert_int_equal(f.ops->esp_list(f.machine, f.esp, "/absent", &names, &f.error), -ENOENT);
+
+	assert_int_equal(f.ops->esp_remove(f.machine, f.esp, BOOT_FILE, &f.error), 0);
+	assert_false(tree_has(&f.tree, "efi" BOOT_FILE));
+	assert_int_equal(f.ops->esp_remove(f.machine, f.esp, BOOT_FILE, &f.error), 0);
+	assert_int_equal(f.ops->esp_remove(f.machine, f.esp, "/absent/x", &f.error), 0);
+	assert_int_equal(f.ops->esp_space(f.machine, f.esp, &space, &f.error), 0);
+	assert_true(space.free > 0 && space.free <= space.size && space.cluster > 0);
+	assert_int_equal(count_fds(), fds);
+	fixture_done(&f);
+}
+
+/* What a power cut while a file was being created leaves counts as absent, and is never made. */
+static void test_esp_empty_file(void **state)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	tree_text(&f.tree, "efi" BOOT_FILE, "");
+	assert_int_equal(
+		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 100, &content, &f.error), -ENOENT);
+	assert_int_equal(
+		f.ops->esp_replace(f.machine, f.esp, BOOT_FILE, span_of_text(""), &f.error),
+		-EINVAL);
+	fixture_done(&f);
+}
+
+static void test_esp_paths(void **state)
+{
+	static const struct {
+		const char *path;
+		int r;
+	} cases[] = {
+		{ "", -EINVAL },
+		{ "/", -EINVAL },
+		{ "EFI/x", -EINVAL },
+		{ "/EFI//x", -EINVAL },
+		{ "/EFI/", -EINVAL },
+		{ "/EFI/../x", -EINVAL },
+		{ "/..", -EINVAL },
+		{ "/EFI/./x", -EINVAL },
+		{ "/link/x", -ENOTDIR },
+		{ "/file/x", -ENOTDIR },
+		{ "/link", -ELOOP },
+		{ "/EFI", -EISDIR },
+	};
+	AUTO_BUFFER struct buffer content = { 0 };
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	tree_text(&f.tree, "secret/x", "secret");
+	tree_link(&f.tree, "../secret", "efi/link");
+	tree_text(&f.tree, "efi/file", "x");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int r = f.ops->esp_read(f.machine, f.esp, cases[i].path, 100, &content, &f.error);
+
+		if (r != cases[i].r)
+			fail_msg("read \"%s\": %d (%s)", cases[i].path, r, f.error.text);
+		r = f.ops->esp_replace(
+			f.machine, f.esp, cases[i].path, span_of_text("x"), &f.error);
+		if (r >= 0)
+			fail_msg("replace \"%s\"", cases[i].path);
+	}
+	assert_true(tree_holds(&f.tree, "secret/x", "secret", 6));
+	fixture_done(&f);
+}
+
+static void test_esp_location(void **state)
+{
+	struct esp_settings settings = { .has_location = true,
+		.location = { .partition_number = 3, .start = 2048, .size = 4096 } };
+	struct esp_location location;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	assert_int_equal(f.ops->esp_location(f.machine, f.esp, &location, &f.error), -ENODATA);
+	assert_non_null(strstr(f.error.text, "partition-number"));
+	f.ops->esp_close(f.machine, f.esp);
+	assert_int_equal(f.ops->esp_open(f.machine, &settings, &f.esp, &f.error), 0);
+	assert_int_equal(f.ops->esp_location(f.machine, f.esp, &location, &f.error), 0);
+	assert_int_equal(location.partition_number, 3);
+	assert_int_equal(location.start, 2048);
+	assert_int_equal(location.size, 4096);
+	fixture_done(&f);
+}
+
+static void test_lock(void **state)
+{
+	struct machine_lock *first, *second;
+	struct fixture f;
+	int fds;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	fds = count_fds();
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &first, &f.error), 0);
+	assert_int_equal(f.error.kind, ERROR_NONE); /* though the folder was missing */
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &second, &f.error),
+		-EWOULDBLOCK);
+	assert_int_equal(f.error.kind, ERROR_BUSY);
+	f.ops->unlock(f.machine, first);
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", true, &second, &f.error), 0);
+	f.ops->unlock(f.machine, second);
+	f.ops->unlock(f.machine, NULL);
+	assert_int_equal(count_fds(), fds);
+	fixture_done(&f);
+}
+
+static void test_variables(void **state)
+{
+	static const uint8_t order[] = { 7, 0, 0, 0, 1, 0, 2, 0 };
+	AUTO_BUFFER struct buffer data = { 0 };
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	struct stat before, after;
+	struct fixture f;
+	uint32_t attributes;
+
+	(void)state;
+	fixture_make(&f);
+	assert_false(f.ops->efi_available(f.machine));
+	assert_int_equal(
+		f.ops->variable_read(f.machine, "BootOrder", &attributes, &data, &f.error),
+		-EOPNOTSUPP);
+	assert_non_null(strstr(f.error.text, "not started by UEFI"));
+	tree_folder(&f.tree, "sys/firmware/efi");
+	assert_int_equal(f.ops->variable_list(f.machine, &names, &f.error), -EOPNOTSUPP);
+	assert_non_null(strstr(f.error.text, "mount efivarfs"));
+
+	tree_write(&f.tree, EFIVARS "BootOrder-" GLOBAL, order, sizeof(order));
+	assert_true(f.ops->efi_available(f.machine));
+	assert_int_equal(
+		f.ops->variable_read(f.machine, "BootOrder", &attributes, &data, &f.error), 0);
+	assert_int_equal(attributes, 7);
+	assert_int_equal(data.size, 4);
+	/* The same again is not written. */
+	assert_int_equal(fstatat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, &before, 0), 0);
+	assert_int_equal(fchmodat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, 0444, 0), 0);
+	assert_int_equal(f.ops->variable_write(f.machine, "BootOrder",
+				 (struct span){ order + 4, 4 }, &f.error),
+		0);
+	assert_int_equal(fstatat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, &after, 0), 0);
+	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	assert_int_equal(f.ops->variable_read(f.machine, "BootNext", &attributes, &data, NULL),
+		-ENOENT);
+	/* Created when absent. */
+	assert_int_equal(f.ops->variable_write(f.machine, "BootNext",
+				 (struct span){ order + 4, 2 }, &f.error),
+		0);
+	assert_true(tree_holds(&f.tree, EFIVARS "BootNext-" GLOBAL, order, 6));
+	assert_int_equal(f.ops->variable_list(f.machine, &names, &f.error), 0);
+	assert_int_equal(names.count, 2);
+	assert_int_equal(f.ops->variable_delete(f.machine, "BootNext", &f.error), 0);
+	assert_false(tree_has(&f.tree, EFIVARS "BootNext-" GLOBAL));
+	assert_int_equal(f.ops->variable_delete(f.machine, "BootNext", &f.error), 0);
+	fixture_done(&f);
+}
+
+static void test_never_carried_out(void **state)
+{
+	AUTO_FREE char *reason = NULL;
+	struct span bytes = span_of_text("kernel");
+	bool staged = true;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	assert_int_equal(f.ops->kexec_preflight(f.machine, &reason, &f.error), 0);
+	assert_string_equal(reason, "kexec is never carried out under --root");
+	assert_int_equal(
+		f.ops->kexec_stage(f.machine, bytes, bytes, "", &f.error), -EOPNOTSUPP);
+	assert_int_equal(f.ops->kexec_unstage(f.machine, &f.error), 0);
+	assert_int_equal(f.ops->kexec_staged(f.machine, &staged, &f.error), 0);
+	assert_false(staged);
+	tree_text(&f.tree, "sys/kernel/kexec_loaded", "1\n");
+	assert_int_equal(f.ops->kexec_staged(f.machine, &staged, &f.error), 0);
+	assert_true(staged);
+	assert_false(f.ops->kexec_booted(f.machine));
+	assert_int_equal(f.ops->restart(f.machine, MACHINE_REBOOT, &f.error), -EOPNOTSUPP);
+	assert_int_equal(f.ops->restart(f.machine, MACHINE_KEXEC, &f.error), -EOPNOTSUPP);
+	fixture_done(&f);
+}
+
+/* On the machine the tests run on: a folder that is no FAT is never taken for the ESP. */
+static void test_esp_that_is_not_mounted(void **state)
+{
+	AUTO_MACHINE struct machine *machine = NULL;
+	struct esp_settings settings = { 0 };
+	struct esp *esp = NULL;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	settings.mount = f.tree.path;
+	assert_int_equal(machine_linux_new(NULL, &machine, &f.error), 0);
+	assert_int_equal(machine->ops->esp_open(machine, &settings, &esp, &f.error), -ENODEV);
+	assert_non_null(strstr(f.error.text, "is the ESP mounted there?"));
+	settings.mount = "/absent/esp";
+	assert_int_equal(machine->ops->esp_open(machine, &settings, &esp, &f.error), -ENODEV);
+	fixture_done(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_new),
+		cmocka_unit_test(test_read_text),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_esp_places),
+		cmocka_unit_test(test_esp_files),
+		cmocka_unit_test(test_esp_empty_file),
+		cmocka_unit_test(test_esp_paths),
+		cmocka_unit_test(test_esp_location),
+		cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_variables),
+		cmocka_unit_test(test_never_carried_out),
+		cmocka_unit_test(test_esp_that_is_not_mounted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
