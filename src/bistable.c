@@ -22,9 +22,9 @@ struct bistable {
 };
 
 _Static_assert((int)BISTABLE_FAILED == (int)ERROR_FAILED && (int)BISTABLE_USAGE == (int)ERROR_USAGE
-		&& (int)BISTABLE_REFUSED == (int)ERROR_REFUSED
-		&& (int)BISTABLE_BUSY == (int)ERROR_BUSY
-		&& (int)BISTABLE_NOTHING == (int)ERROR_NOTHING,
+		       && (int)BISTABLE_REFUSED == (int)ERROR_REFUSED
+		       && (int)BISTABLE_BUSY == (int)ERROR_BUSY
+		       && (int)BISTABLE_NOTHING == (int)ERROR_NOTHING,
 	"the public codes are the internal kinds");
 
 /* Hands the internal error out. Returns r. */
@@ -71,13 +71,13 @@ static bool on_cancelled(void *context)
 	struct bistable *bistable = context;
 
 	return bistable->options.cancelled
-		&& bistable->options.cancelled(bistable->options.context);
+	       && bistable->options.cancelled(bistable->options.context);
 }
 
 DEFINE_CLEANUP(bistable_closep, struct bistable *, bistable_close)
 
-int bistable_open(const struct bistable_options *options, struct bistable **ret,
-	struct bistable_error *error)
+int bistable_open(
+	const struct bistable_options *options, struct bistable **ret, struct bistable_error *error)
 {
 	CLEANUP(bistable_closep) struct bistable *bistable = calloc(1, sizeof(*bistable));
 	struct machine *machine = NULL;
@@ -134,20 +134,6 @@ static int give_result(int r, struct bistable_result *from, struct bistable_resu
 	return give(r, why, error);
 }
 
-static int restart(struct bistable *bistable, struct bistable_result *result, struct error *error)
-{
-	struct machine *machine = bistable->context->machine;
-	int r;
-
-	if (result->activation == BISTABLE_ACTIVATE_NONE)
-		return 0;
-	r = machine->ops->restart(machine,
-		result->activation == BISTABLE_ACTIVATE_KEXEC ? MACHINE_KEXEC : MACHINE_REBOOT,
-		error);
-	result->restarting = r == 0;
-	return r;
-}
-
 int bistable_install(struct bistable *bistable, const struct bistable_install_options *options,
 	struct bistable_result *ret, struct bistable_error *error)
 {
@@ -156,12 +142,10 @@ int bistable_install(struct bistable *bistable, const struct bistable_install_op
 	int r;
 
 	r = install_run(bistable->context, options, &result, &why);
-	if (r == 0 && options->now)
-		r = restart(bistable, &result, &why);
 	return give_result(r, &result, ret, &why, error);
 }
 
-static int start_other(struct bistable *bistable, enum bistable_activation activation, bool now,
+static int start_other(struct bistable *bistable, enum bistable_activation activation,
 	enum error_kind incomplete, struct bistable_result *ret, struct bistable_error *error)
 {
 	struct bistable_result result = { 0 };
@@ -169,25 +153,37 @@ static int start_other(struct bistable *bistable, enum bistable_activation activ
 	int r;
 
 	r = activate_other(bistable->context, activation, incomplete, &result, &why);
-	if (r == 0 && now)
-		r = restart(bistable, &result, &why);
 	return give_result(r, &result, ret, &why, error);
 }
 
-int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool now,
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation,
 	struct bistable_result *ret, struct bistable_error *error)
 {
-	return start_other(bistable, activation, now, ERROR_NOTHING, ret, error);
+	return start_other(bistable, activation, ERROR_NOTHING, ret, error);
 }
 
-int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool now,
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation,
 	struct bistable_result *ret, struct bistable_error *error)
 {
-	return start_other(bistable, activation, now, ERROR_REFUSED, ret, error);
+	return start_other(bistable, activation, ERROR_REFUSED, ret, error);
 }
 
-int bistable_mark_good(struct bistable *bistable, bool force, char *ret_slot,
+int bistable_restart(struct bistable *bistable, const struct bistable_result *result,
 	struct bistable_error *error)
+{
+	struct machine *machine = bistable->context->machine;
+	bool kexec = result->activation == BISTABLE_ACTIVATE_KEXEC;
+	struct error why = { 0 };
+	int r;
+
+	if (!kexec && result->activation != BISTABLE_ACTIVATE_REBOOT)
+		return 0;
+	r = machine->ops->restart(machine, kexec ? MACHINE_KEXEC : MACHINE_REBOOT, &why);
+	return give(r, &why, error);
+}
+
+int bistable_mark_good(
+	struct bistable *bistable, bool force, char *ret_slot, struct bistable_error *error)
 {
 	struct error why = { 0 };
 	enum slot slot;
@@ -199,8 +195,8 @@ int bistable_mark_good(struct bistable *bistable, bool force, char *ret_slot,
 	return give(r, &why, error);
 }
 
-int bistable_mark_bad(struct bistable *bistable, char letter, char *ret_slot,
-	struct bistable_error *error)
+int bistable_mark_bad(
+	struct bistable *bistable, char letter, char *ret_slot, struct bistable_error *error)
 {
 	struct error why = { 0 };
 	enum slot slot;
@@ -212,8 +208,8 @@ int bistable_mark_bad(struct bistable *bistable, char letter, char *ret_slot,
 	return give(r, &why, error);
 }
 
-int bistable_status(struct bistable *bistable, struct bistable_status **ret,
-	struct bistable_error *error)
+int bistable_status(
+	struct bistable *bistable, struct bistable_status **ret, struct bistable_error *error)
 {
 	struct error why = { 0 };
 

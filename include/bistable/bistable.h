@@ -32,7 +32,7 @@ struct bistable_error {
 };
 
 enum bistable_event_kind {
-	BISTABLE_NOTE,	   /* something worth a line */
+	BISTABLE_NOTE,     /* something worth a line */
 	BISTABLE_WARNING,  /* something the operator should look at */
 	BISTABLE_PROGRESS, /* counters have moved */
 };
@@ -42,8 +42,8 @@ struct bistable_event {
 	enum bistable_event_kind kind;
 	const char *text;  /* note, warning: one sentence; progress: NULL */
 	const char *phase; /* progress: "boot", "system" or "verify" */
-	uint64_t done;	   /* progress: bytes of this phase */
-	uint64_t total;	   /* progress: bytes of this phase, UINT64_MAX when unknown */
+	uint64_t done;     /* progress: bytes of this phase */
+	uint64_t total;    /* progress: bytes of this phase, UINT64_MAX when unknown */
 	uint64_t fetched;  /* progress: bytes received from the source so far */
 	uint64_t written;  /* progress: bytes written to the slot so far */
 };
@@ -83,27 +83,25 @@ bool bistable_activation_from_name(const char *name, enum bistable_activation *r
 struct bistable_install_options {
 	const char *source; /* URL, path, or "-" for standard input */
 	enum bistable_activation activation;
-	bool now;	      /* restart when done */
-	char slot;	      /* 'A' or 'B'; 0: the one that is not running */
+	char slot; /* 'A' or 'B'; 0: the one that is not running */
 	bool dry_run;
 	bool allow_unsigned;
-	bool force;	      /* also while the running slot is an unconfirmed trial */
+	bool force;                 /* also while the running slot is an unconfirmed trial */
 	const char *const *headers; /* "K: V" lines for HTTP, ending with NULL; may be NULL */
 };
 
 /** What install, rollback and activate did. Free with bistable_result_done(). */
 struct bistable_result {
-	char slot;		      /* 'A' or 'B' */
-	char *version;		      /* NULL: unknown */
+	char slot;     /* 'A' or 'B' */
+	char *version; /* NULL: unknown */
 	bool unsigned_bundle;
-	bool dry_run;		      /* nothing was changed */
+	bool dry_run;                        /* nothing was changed */
 	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
-	char *fallback;		      /* why it is not the kexec that was asked for; NULL */
-	bool restarting;
-	uint64_t fetched;	      /* bytes received from the source */
-	uint64_t written;	      /* bytes written to the slot's partitions and the ESP */
-	uint64_t boot_size;	      /* bytes; UINT64_MAX when unknown (dry run of a stream) */
-	uint64_t system_size;	      /* bytes; UINT64_MAX when unknown */
+	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
+	uint64_t fetched;                    /* bytes received from the source */
+	uint64_t written;     /* bytes written to the slot's partitions and the ESP */
+	uint64_t boot_size;   /* bytes; UINT64_MAX when unknown (dry run of a stream) */
+	uint64_t system_size; /* bytes; UINT64_MAX when unknown */
 	double seconds;
 };
 
@@ -118,37 +116,45 @@ int bistable_install(struct bistable *bistable, const struct bistable_install_op
 	struct bistable_result *ret, struct bistable_error *error);
 
 /** Starts the other slot next, if it is complete (else BISTABLE_NOTHING). */
-int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool now,
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation,
 	struct bistable_result *ret, struct bistable_error *error);
 
 /**
  * Starts the other slot next, as the end of an install would have done; refused when it is not
  * complete or was marked bad.
  */
-int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool now,
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation,
 	struct bistable_result *ret, struct bistable_error *error);
 
-/** Confirms the running slot: the default for cold boots from now on. *ret_slot: 'A' or 'B'. */
-int bistable_mark_good(struct bistable *bistable, bool force, char *ret_slot,
+/**
+ * Restarts the machine into what `result` of the functions above chose (nothing chosen: does
+ * nothing). Through systemd where it is PID 1, and then returns once the restart is under way.
+ */
+int bistable_restart(struct bistable *bistable, const struct bistable_result *result,
 	struct bistable_error *error);
 
+/** Confirms the running slot: the default for cold boots from now on. *ret_slot: 'A' or 'B'. */
+int bistable_mark_good(
+	struct bistable *bistable, bool force, char *ret_slot, struct bistable_error *error);
+
 /** Marks a slot bad ('A', 'B'; 0: the other one): not started again until the next install. */
-int bistable_mark_bad(struct bistable *bistable, char slot, char *ret_slot,
-	struct bistable_error *error);
+int bistable_mark_bad(
+	struct bistable *bistable, char slot, char *ret_slot, struct bistable_error *error);
 
 /** One attempt to start a slot. */
 struct bistable_attempt {
 	const char *how;     /* "reboot" or "kexec" */
-	int64_t time;	     /* seconds since the epoch */
-	const char *outcome; /* "pending": still to come; "running": a trial runs now; "confirmed"; "failed" */
+	int64_t time;        /* seconds since the epoch */
+	const char *outcome; /* "pending": still to come; "running": a trial runs now; "confirmed";
+				"failed" */
 };
 
 struct bistable_slot {
-	bool state_known;	/* false: the record cannot be read (see notes) */
-	char *version;		/* NULL: unknown */
-	char *source;		/* NULL: unknown */
+	bool state_known; /* false: the record cannot be read (see notes) */
+	char *version;    /* NULL: unknown */
+	char *source;     /* NULL: unknown */
 	bool complete;
-	bool entry_known;	/* false: no firmware, or not readable */
+	bool entry_known; /* false: no firmware, or not readable */
 	bool entry_present;
 	uint16_t entry_number;
 	bool entry_active;
@@ -163,24 +169,24 @@ struct bistable_slot {
 /** Free with bistable_status_free(). */
 struct bistable_status {
 	bool efi;
-	char running;	      /* 'A', 'B' or 0: unknown */
+	char running;         /* 'A', 'B' or 0: unknown */
 	char default_slot;    /* what a cold boot starts; 0: unknown or foreign */
-	char next_slot;	      /* what the next orderly restart starts; 0: unknown or foreign */
+	char next_slot;       /* what the next orderly restart starts; 0: unknown or foreign */
 	const char *next_how; /* "kexec", "reboot" (BootNext) or "default" */
 	bool kexec_booted;
 	bool secure_boot;
-	char *kexec_reason;   /* why kexec cannot work here; NULL: it can */
+	char *kexec_reason; /* why kexec cannot work here; NULL: it can */
 	bool esp_known;
-	uint64_t esp_free;    /* bytes */
-	uint64_t esp_size;    /* bytes */
+	uint64_t esp_free;             /* bytes */
+	uint64_t esp_size;             /* bytes */
 	struct bistable_slot slots[2]; /* A, B */
-	char **notes;	      /* sentences, ending with NULL */
+	char **notes;                  /* sentences, ending with NULL */
 	size_t note_count;
 };
 
 /** Takes no lock; works without privileges as far as the files allow. */
-int bistable_status(struct bistable *bistable, struct bistable_status **ret,
-	struct bistable_error *error);
+int bistable_status(
+	struct bistable *bistable, struct bistable_status **ret, struct bistable_error *error);
 /** NULL is fine. */
 void bistable_status_free(struct bistable_status *status);
 
@@ -194,8 +200,8 @@ struct bistable_uki_section {
 struct bistable_uki {
 	struct bistable_uki_section *sections;
 	size_t section_count;
-	char *cmdline;	     /* bound, when a slot was given */
-	char *version;	     /* NULL: none stated */
+	char *cmdline; /* bound, when a slot was given */
+	char *version; /* NULL: none stated */
 	uint64_t kernel_size;
 	char kernel_sha256[65];
 	uint64_t initrd_size; /* 0: none */
@@ -204,7 +210,8 @@ struct bistable_uki {
 	size_t kexec_reason_count;
 };
 
-/** Looks into a UKI at a path, URL or "-". slot: 'A', 'B', or 0 to leave the command line unbound. */
+/** Looks into a UKI at a path, URL or "-". slot: 'A', 'B', or 0 to leave the command line unbound.
+ */
 int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,
 	struct bistable_uki **ret, struct bistable_error *error);
 /** NULL is fine. */

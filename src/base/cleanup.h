@@ -8,19 +8,19 @@
 #define CLEANUP(function) __attribute__((cleanup(function)))
 
 /** Defines `name(type *p)` for CLEANUP(): calls `function(*p)`; `function` takes NULL. */
-#define DEFINE_CLEANUP(name, type, function)                                                       \
-	static inline void name(type *p)                                                           \
-	{                                                                                          \
-		function(*p);                                                                      \
+#define DEFINE_CLEANUP(name, type, function) \
+	static inline void name(type *p)     \
+	{                                    \
+		function(*p);                \
 	}
 
 /** Moves a pointer out of its variable: yields it and leaves NULL behind. */
-#define TAKE(pointer)                                                                              \
-	__extension__({                                                                            \
-		__typeof__(pointer) *take_from_ = &(pointer);                                      \
-		__typeof__(pointer) taken_ = *take_from_;                                          \
-		*take_from_ = NULL;                                                                \
-		taken_;                                                                            \
+#define TAKE(pointer)                                         \
+	__extension__({                                       \
+		__typeof__(pointer) *take_from_ = &(pointer); \
+		__typeof__(pointer) taken_ = *take_from_;     \
+		*take_from_ = NULL;                           \
+		taken_;                                       \
 	})
 
 /** Moves a file descriptor out of its variable: yields it and leaves -1 behind. */

@@ -13,9 +13,9 @@ char *slot_expand(const char *pattern, enum slot slot)
 	for (const char *p = pattern; *p; p++) {
 		if (p[0] == '%' && (p[1] == 's' || p[1] == 'l' || p[1] == '%')) {
 			p++;
-			*out++ = *p == 's' ? slot_letter(slot)
-				: *p == 'l' ? (char)(slot_letter(slot) | 0x20)
-					    : '%';
+			*out++ = *p == 's'   ? slot_letter(slot)
+				 : *p == 'l' ? (char)(slot_letter(slot) | 0x20)
+					     : '%';
 		} else {
 			*out++ = *p;
 		}

@@ -13,7 +13,9 @@ static inline char slot_letter(enum slot slot)
 
 static inline enum slot slot_from_letter(char letter)
 {
-	return letter == 'A' || letter == 'a' ? SLOT_A : letter == 'B' || letter == 'b' ? SLOT_B : SLOT_NONE;
+	return letter == 'A' || letter == 'a'   ? SLOT_A
+	       : letter == 'B' || letter == 'b' ? SLOT_B
+						: SLOT_NONE;
 }
 
 static inline enum slot slot_other(enum slot slot)

@@ -164,7 +164,11 @@ int text_from_utf16(const uint8_t *data, size_t size, char **ret, struct error *
 static size_t utf8_decode(const uint8_t *p, uint32_t *ret)
 {
 	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t length = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+	size_t length = p[0] < 0x80       ? 1
+			: p[0] >> 5 == 6  ? 2
+			: p[0] >> 4 == 14 ? 3
+			: p[0] >> 3 == 30 ? 4
+					  : 0;
 	uint32_t c;
 
 	if (length == 0)

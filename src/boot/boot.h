@@ -25,19 +25,20 @@ struct boot_settings {
 
 /** How the backend sees one slot. */
 struct boot_slot_view {
-	bool present;	 /* an entry starts this slot's boot file */
+	bool present;    /* an entry starts this slot's boot file */
 	uint16_t number; /* of the entry */
 	bool active;
-	bool listed;	 /* in BootOrder */
+	bool listed; /* in BootOrder */
 };
 
 /** How the backend sees the machine. Free with boot_view_done(). */
 struct boot_view {
 	bool readable; /* false: the rest says nothing (why: notes) */
 	struct boot_slot_view slots[SLOT_COUNT];
-	enum slot default_slot; /* what of the pair a cold boot starts; SLOT_NONE: nothing of ours */
-	bool next_set;		/* something was chosen for the next start only */
-	enum slot next_slot;	/* what; SLOT_NONE: something foreign */
+	enum slot
+		default_slot; /* what of the pair a cold boot starts; SLOT_NONE: nothing of ours */
+	bool next_set;        /* something was chosen for the next start only */
+	enum slot next_slot;  /* what; SLOT_NONE: something foreign */
 	struct text_list notes; /* what a user should know, one sentence each */
 };
 
@@ -70,7 +71,8 @@ struct boot_ops {
 	 */
 	int (*confirm)(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
 		bool remove_duplicates, unsigned *ret_removed, struct error *error);
-	/** The other slot becomes the default of the pair, then nothing starts this one. */
+	/** The other slot becomes the default of the pair, then nothing starts this one any more.
+	 */
 	int (*demote)(struct boot *boot, enum slot slot, struct error *error);
 	void (*free)(struct boot *boot);
 };
@@ -81,8 +83,7 @@ struct boot {
 };
 
 /** UEFI boot entries: Boot####, BootOrder, BootNext. *ret belongs to the caller (boot_free). */
-int boot_firmware_new(const struct boot_settings *settings, struct boot **ret,
-	struct error *error);
+int boot_firmware_new(const struct boot_settings *settings, struct boot **ret, struct error *error);
 
 static inline void boot_free(struct boot *boot)
 {

@@ -11,8 +11,8 @@
 #include "format/devicepath.h"
 #include "machine/machine.h"
 
-static bool names_file(const struct devicepath_target *target, const struct guid *partuuid,
-	const char *path)
+static bool names_file(
+	const struct devicepath_target *target, const struct guid *partuuid, const char *path)
 {
 	if (!target->path || !devicepath_same_file(target->path, path))
 		return false;
@@ -87,7 +87,8 @@ static int read_order(struct machine *machine, struct bootorder *ret, struct err
 	if (r == 0)
 		r = bootorder_parse(span_of(&bytes), ret, error);
 	if (r < 0)
-		error_prefix(error, "BootOrder exists but cannot be used, and is not replaced blindly");
+		error_prefix(
+			error, "BootOrder exists but cannot be used, and is not replaced blindly");
 	return r;
 }
 

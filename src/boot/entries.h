@@ -19,11 +19,11 @@ struct machine;
 /** One Boot#### variable that could be parsed. */
 struct entry {
 	uint16_t number;
-	char variable[9];     /* as the firmware spells it: hex digits of either case */
-	struct buffer bytes;  /* owned */
+	char variable[9];      /* as the firmware spells it: hex digits of either case */
+	struct buffer bytes;   /* owned */
 	struct loadopt option; /* borrows `bytes` */
-	enum slot slot;	      /* whose boot file it names; SLOT_NONE: foreign */
-	bool ours;	      /* it names a boot file and bears that slot's description */
+	enum slot slot;        /* whose boot file it names; SLOT_NONE: foreign */
+	bool ours;             /* it names a boot file and bears that slot's description */
 };
 
 /** The firmware's boot entries at one moment. */
@@ -33,7 +33,7 @@ struct entries {
 	uint16_t *taken; /* numbers of all Boot#### variables, readable or not */
 	size_t taken_count;
 	struct bootorder order;
-	bool volatile_storage; /* RTStorageVolatile: runtime writes vanish on reset (EBBR) */
+	bool volatile_storage;    /* RTStorageVolatile: runtime writes vanish on reset (EBBR) */
 	struct text_list skipped; /* variables that could not be read or parsed, and why */
 };
 

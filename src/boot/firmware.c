@@ -12,7 +12,8 @@
 #include "format/devicepath.h"
 #include "machine/machine.h"
 
-/* EFI_LOAD_OPTION categories other than "boot" are never started by themselves (UEFI 2.10 §3.1.3). */
+/* EFI_LOAD_OPTION categories other than "boot" are never started by themselves (UEFI 2.10 §3.1.3).
+ */
 #define LOADOPT_CATEGORY 0x1f00u
 
 struct firmware {
@@ -76,8 +77,8 @@ static int write_order(struct firmware *firmware, struct bootorder *order, struc
 }
 
 /* Reads a variable that holds one entry number. -ENOENT: not set. */
-static int read_number(struct machine *machine, const char *name, uint16_t *ret,
-	struct error *error)
+static int read_number(
+	struct machine *machine, const char *name, uint16_t *ret, struct error *error)
 {
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	uint32_t attributes;
@@ -87,14 +88,14 @@ static int read_number(struct machine *machine, const char *name, uint16_t *ret,
 	if (r < 0)
 		return r;
 	if (bytes.size != 2)
-		return error_failed(error, EBADMSG, "%s holds %zu bytes instead of 2", name,
-			bytes.size);
+		return error_failed(
+			error, EBADMSG, "%s holds %zu bytes instead of 2", name, bytes.size);
 	*ret = le16(bytes.data);
 	return 0;
 }
 
-static int write_entry(struct firmware *firmware, struct entry *entry, uint32_t attributes,
-	struct error *error)
+static int write_entry(
+	struct firmware *firmware, struct entry *entry, uint32_t attributes, struct error *error)
 {
 	struct machine *machine = firmware->settings.machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
@@ -236,22 +237,36 @@ static int complete_pair(struct firmware *firmware, const bool startable[SLOT_CO
 	}
 	if (bootorder_find(&ret->order, numbers[SLOT_A]) < 0
 		&& bootorder_find(&ret->order, numbers[SLOT_B]) < 0)
-		bootorder_put_before(&ret->order, numbers[first],
-			place_of_pair(firmware, &ret->order));
+		bootorder_put_before(
+			&ret->order, numbers[first], place_of_pair(firmware, &ret->order));
 	bootorder_put_after(&ret->order, numbers[SLOT_A], numbers[SLOT_B]);
 	bootorder_put_after(&ret->order, numbers[SLOT_B], numbers[SLOT_A]);
 	return 0;
+}
+
+/* Nothing chosen for the next start names the slot. */
+static int clear_next(struct firmware *firmware, const struct entries *entries, enum slot slot,
+	struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	const struct entry *entry;
+	uint16_t number;
+
+	if (read_number(machine, "BootNext", &number, NULL) < 0)
+		return 0;
+	entry = entries_find(entries, number);
+	if (!entry || entry->slot != slot)
+		return 0;
+	return machine->ops->variable_delete(machine, "BootNext", error);
 }
 
 static int firmware_prepare(struct boot *boot, enum slot running, enum slot target,
 	const bool startable[SLOT_COUNT], struct error *error)
 {
 	struct firmware *firmware = firmware_of(boot);
-	struct machine *machine = firmware->settings.machine;
 	AUTO_ENTRIES struct entries entries = { 0 };
-	uint16_t numbers[SLOT_COUNT], next;
+	uint16_t numbers[SLOT_COUNT];
 	enum slot first = running != SLOT_NONE ? running : slot_other(target);
-	struct entry *entry;
 	int r;
 
 	r = complete_pair(firmware, startable, first, &entries, numbers, error);
@@ -263,13 +278,7 @@ static int firmware_prepare(struct boot *boot, enum slot running, enum slot targ
 	if (r < 0)
 		return r;
 
-	r = read_number(machine, "BootNext", &next, NULL);
-	if (r < 0)
-		return 0;
-	entry = entries_find(&entries, next);
-	if (entry && entry->slot == target)
-		return machine->ops->variable_delete(machine, "BootNext", error);
-	return 0;
+	return clear_next(firmware, &entries, target, error);
 }
 
 static int firmware_start_next(struct boot *boot, enum slot slot, struct error *error)
@@ -306,7 +315,8 @@ static int remove_duplicates(struct firmware *firmware, struct entries *entries,
 
 		if (!entry->ours || entry->number == numbers[entry->slot])
 			continue;
-		/* First out of the order: a cut in between leaves an unlisted entry, no dangling number. */
+		/* First out of the order: a cut in between leaves an unlisted entry, no dangling
+		 * number. */
 		bootorder_remove(&entries->order, entry->number);
 		r = write_order(firmware, &entries->order, error);
 		if (r < 0)
@@ -371,9 +381,9 @@ static int firmware_demote(struct boot *boot, enum slot slot, struct error *erro
 		return r;
 	bootorder_put_before(&entries.order, numbers[slot_other(slot)], numbers[slot]);
 	r = write_order(firmware, &entries.order, error);
-	if (r < 0)
-		return r;
-	return set_active(firmware, slot, false, error);
+	if (r == 0)
+		r = clear_next(firmware, &entries, slot, error);
+	return r < 0 ? r : set_active(firmware, slot, false, error);
 }
 
 /* Entries of others that the firmware tries before the pair are worth knowing about. */
@@ -407,8 +417,8 @@ static int view_order(const struct entries *entries, struct boot_view *view, str
 		"that");
 }
 
-static void view_next(struct firmware *firmware, const struct entries *entries,
-	struct boot_view *view)
+static void view_next(
+	struct firmware *firmware, const struct entries *entries, struct boot_view *view)
 {
 	const struct entry *entry;
 	uint16_t number;
@@ -420,8 +430,8 @@ static void view_next(struct firmware *firmware, const struct entries *entries,
 	view->next_slot = entry ? entry->slot : SLOT_NONE;
 }
 
-static int fill_view(struct firmware *firmware, const struct guid *partuuid,
-	struct boot_view *view, struct error *error)
+static int fill_view(struct firmware *firmware, const struct guid *partuuid, struct boot_view *view,
+	struct error *error)
 {
 	AUTO_ENTRIES struct entries entries = { 0 };
 	int r;
@@ -458,7 +468,8 @@ static int firmware_view(struct boot *boot, struct boot_view *ret, struct error 
 {
 	struct firmware *firmware = firmware_of(boot);
 	struct machine *machine = firmware->settings.machine;
-	AUTO_BOOT_VIEW struct boot_view view = { .default_slot = SLOT_NONE, .next_slot = SLOT_NONE };
+	AUTO_BOOT_VIEW struct boot_view view = { .default_slot = SLOT_NONE,
+		.next_slot = SLOT_NONE };
 	struct esp_location location;
 	struct error why = { 0 };
 	bool located;
@@ -498,8 +509,7 @@ static const struct boot_ops firmware_ops = {
 	.free = firmware_free,
 };
 
-int boot_firmware_new(const struct boot_settings *settings, struct boot **ret,
-	struct error *error)
+int boot_firmware_new(const struct boot_settings *settings, struct boot **ret, struct error *error)
 {
 	struct firmware *firmware = calloc(1, sizeof(*firmware));
 

@@ -61,6 +61,7 @@ struct cli {
 	bool verbose;
 	bool help;
 	bool version;
+	bool now;
 	struct bistable_install_options install; /* also holds what the other commands take */
 	const char **headers;                    /* owned; ends with NULL */
 	size_t header_count;

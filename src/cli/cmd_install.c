@@ -44,7 +44,7 @@ static void print_done(const struct bistable_result *result)
 	printf(" (%s fetched, %s written, %.1f s).\n", fetched, written, result->seconds);
 }
 
-static void print_result(const struct bistable_result *result)
+static void print_result(const struct cli *cli, const struct bistable_result *result)
 {
 	if (result->dry_run)
 		print_plan(result);
@@ -53,17 +53,18 @@ static void print_result(const struct bistable_result *result)
 	if (result->unsigned_bundle)
 		terminal_print(stdout, PAINT_DOUBT,
 			"It is an unsigned bundle: nothing vouches for what is in it.\n");
-	result_print_start(result);
+	result_print_start(cli, result);
 }
 
-static int write_result(const struct bistable_result *result, struct bistable_error *error)
+static int write_result(
+	const struct cli *cli, const struct bistable_result *result, struct bistable_error *error)
 {
 	json_t *line = json_pack("{s:s, s:i, s:b, s:b, s:o, s:o, s:o, s:o, s:f}", "event", "result",
 		"schema", JSON_SCHEMA, "unsigned", result->unsigned_bundle, "dry_run",
 		result->dry_run, "fetched", json_size(result->fetched), "written",
 		json_size(result->written), "boot_size", json_size(result->boot_size),
 		"system_size", json_size(result->system_size), "seconds", result->seconds);
-	json_t *common = result_json(result);
+	json_t *common = result_json(cli, result);
 
 	json_object_update(line, common);
 	json_decref(common);
@@ -84,9 +85,11 @@ int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_erro
 		return r;
 	progress_finish(&cli->progress);
 	if (cli->json)
-		r = write_result(&result, error);
+		r = write_result(cli, &result, error);
 	else if (!cli->quiet)
-		print_result(&result);
+		print_result(cli, &result);
+	if (r == 0)
+		r = result_restart(cli, bistable, &result, error);
 	bistable_result_done(&result);
 	return r;
 }

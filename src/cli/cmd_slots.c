@@ -58,7 +58,7 @@ static int report_start(
 
 	if (cli->json) {
 		document = json_pack("{s:i}", "schema", JSON_SCHEMA);
-		common = result_json(result);
+		common = result_json(cli, result);
 		json_object_update(document, common);
 		json_decref(common);
 		progress_add_collected(&cli->progress, document);
@@ -69,7 +69,7 @@ static int report_start(
 	terminal_print(stdout, PAINT_GOOD, "Slot %c%s%s is chosen.", result->slot,
 		result->version ? ", version " : "", result->version ? result->version : "");
 	putchar(' ');
-	result_print_start(result);
+	result_print_start(cli, result);
 	return 0;
 }
 
@@ -78,10 +78,12 @@ int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_err
 	struct bistable_result result = { 0 };
 	int r;
 
-	r = bistable_rollback(bistable, cli->install.activation, cli->install.now, &result, error);
+	r = bistable_rollback(bistable, cli->install.activation, &result, error);
 	if (r < 0)
 		return r;
 	r = report_start(cli, &result, error);
+	if (r == 0)
+		r = result_restart(cli, bistable, &result, error);
 	bistable_result_done(&result);
 	return r;
 }
@@ -91,10 +93,12 @@ int cmd_activate(struct cli *cli, struct bistable *bistable, struct bistable_err
 	struct bistable_result result = { 0 };
 	int r;
 
-	r = bistable_activate(bistable, cli->install.activation, cli->install.now, &result, error);
+	r = bistable_activate(bistable, cli->install.activation, &result, error);
 	if (r < 0)
 		return r;
 	r = report_start(cli, &result, error);
+	if (r == 0)
+		r = result_restart(cli, bistable, &result, error);
 	bistable_result_done(&result);
 	return r;
 }

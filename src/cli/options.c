@@ -106,7 +106,7 @@ static void take_command_option(
 		add_header(cli, value, error);
 		break;
 	case CLI_NOW:
-		install->now = true;
+		cli->now = true;
 		break;
 	case CLI_DRY_RUN:
 		install->dry_run = true;

@@ -5,6 +5,7 @@
 
 #include <bistable/bistable.h>
 
+#include "cli/cli.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
 
@@ -28,19 +29,38 @@ static const char *start_sentence(const struct bistable_result *result)
 		   : "It is not started until 'bistable activate'.";
 }
 
-void result_print_start(const struct bistable_result *result)
+/* A tree is no machine: nothing restarts under --root. */
+static bool restarts(const struct cli *cli, const struct bistable_result *result)
+{
+	return cli->now && !cli->root && !result->dry_run
+	       && result->activation != BISTABLE_ACTIVATE_NONE;
+}
+
+void result_print_start(const struct cli *cli, const struct bistable_result *result)
 {
 	printf("%s\n", start_sentence(result));
 	if (result->fallback)
 		terminal_print(stdout, PAINT_DOUBT, "Not by kexec: %s\n", result->fallback);
-	if (result->restarting)
+	if (restarts(cli, result))
 		puts("Restarting now.");
+	else if (cli->now && cli->root)
+		puts("A restart is never carried out under --root.");
 }
 
-json_t *result_json(const struct bistable_result *result)
+json_t *result_json(const struct cli *cli, const struct bistable_result *result)
 {
 	return json_pack("{s:o, s:o, s:s, s:o, s:b}", "slot", json_slot(result->slot), "version",
 		json_text(result->version), "activation",
 		bistable_activation_name(result->activation), "fallback",
-		json_text(result->fallback), "restarting", result->restarting);
+		json_text(result->fallback), "restarting", restarts(cli, result));
+}
+
+int result_restart(const struct cli *cli, struct bistable *bistable,
+	const struct bistable_result *result, struct bistable_error *error)
+{
+	if (!restarts(cli, result))
+		return 0;
+	/* What was said must be read before the machine goes down. */
+	fflush(stdout);
+	return bistable_restart(bistable, result, error);
 }

@@ -7,7 +7,7 @@
 struct error;
 struct sha256;
 
-#define SHA256_SIZE	 32
+#define SHA256_SIZE      32
 #define SHA256_TEXT_SIZE 65 /* hex digits and a NUL */
 
 /** Starts a SHA-256. *ret belongs to the caller. 0 or -ENOMEM. */

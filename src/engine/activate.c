@@ -36,21 +36,22 @@ static bool is_companion(const char *name, const char *const suffixes[4])
 	return false;
 }
 
-static int find_companions(struct context *context, enum slot slot, struct text_list *ret,
-	struct error *error)
+static int find_companions(
+	struct context *context, enum slot slot, struct text_list *ret, struct error *error)
 {
 	AUTO_FREE char *extra = text_format("%s.extra.d", context->config.boot_file[slot]);
 
 	if (!extra)
 		return error_memory(error);
 	for (size_t i = 0; i < sizeof(companion_places) / sizeof(companion_places[0]); i++) {
-		const char *folder = companion_places[i].folder ? companion_places[i].folder : extra;
+		const char *folder = companion_places[i].folder ? companion_places[i].folder
+								: extra;
 		AUTO_TEXT_LIST struct text_list names = { 0 };
 		struct error why = { 0 };
 		int r;
 
-		r = context->machine->ops->esp_list(context->machine, context->esp, folder, &names,
-			&why);
+		r = context->machine->ops->esp_list(
+			context->machine, context->esp, folder, &names, &why);
 		if (r == -ENOENT)
 			continue;
 		if (r < 0) {
@@ -69,25 +70,30 @@ static int find_companions(struct context *context, enum slot slot, struct text_
 	return 0;
 }
 
-int activate_prepare(struct context *context, enum slot running, enum slot target,
-	const bool startable[SLOT_COUNT], struct error *error)
+int activate_unstage(struct context *context, struct error *error)
 {
 	struct machine *machine = context->machine;
 	bool staged = false;
 	int r;
 
 	r = machine->ops->kexec_staged(machine, &staged, error);
+	if (r < 0 || !staged)
+		return r;
+	r = machine->ops->kexec_unstage(machine, error);
+	if (r < 0)
+		error_prefix(error,
+			"a kernel is staged for kexec, possibly the target slot's, and cannot be "
+			"unloaded; reboot first");
+	return r;
+}
+
+int activate_prepare(struct context *context, enum slot running, enum slot target,
+	const bool startable[SLOT_COUNT], struct error *error)
+{
+	int r = activate_unstage(context, error);
+
 	if (r < 0)
 		return r;
-	if (staged) {
-		r = machine->ops->kexec_unstage(machine, error);
-		if (r < 0) {
-			error_prefix(error,
-				"a kernel is staged for kexec, possibly the target slot's, and cannot "
-				"be unloaded; reboot first");
-			return r;
-		}
-	}
 	return context->boot->ops->prepare(context->boot, running, target, startable, error);
 }
 
@@ -151,8 +157,8 @@ static int read_uki(struct context *context, enum slot slot, struct buffer *byte
 	const char *path = context->config.boot_file[slot];
 	int r;
 
-	r = context->machine->ops->esp_read(context->machine, context->esp, path, BOOT_FILE_MAX,
-		bytes, error);
+	r = context->machine->ops->esp_read(
+		context->machine, context->esp, path, BOOT_FILE_MAX, bytes, error);
 	if (r == 0)
 		r = uki_parse(span_of(bytes), ret, error);
 	if (r < 0)
@@ -259,8 +265,8 @@ int activate_other(struct context *context, enum bistable_activation how,
 			"slot %c is not complete (%s): there is nothing to start",
 			slot_letter(other),
 			!record->has_boot_file ? "it has no boot file"
-				: !record->readable ? record->why
-						    : "an install did not finish");
+			: !record->readable    ? record->why
+					       : "an install did not finish");
 	if (record->state.bad)
 		return error_set(error, ERROR_REFUSED, EPERM,
 			"slot %c is marked bad; install into it again first", slot_letter(other));

@@ -12,6 +12,9 @@ struct record;
 struct text_list;
 struct uki;
 
+/** Unloads a kernel that is staged for kexec; nothing staged is fine. */
+int activate_unstage(struct context *context, struct error *error);
+
 /**
  * What comes before a target may change or be chosen: a staged kexec kernel is unloaded (it may be
  * the target's), both slots have listed boot entries, nothing chosen for the next start names the

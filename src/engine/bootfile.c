@@ -47,8 +47,8 @@ static int read_payload(struct context *context, struct bundle *bundle,
 			if (r < 0)
 				return r;
 		}
-		r = bundle_read(bundle, out->data + out->size, out->capacity - out->size, &got,
-			error);
+		r = bundle_read(
+			bundle, out->data + out->size, out->capacity - out->size, &got, error);
 		if (r < 0 || got == 0)
 			return r;
 		out->size += got;
@@ -69,14 +69,16 @@ static int check_signature(struct context *context, const struct uki *uki, struc
 		|| value.size != 1 || value.data[0] == 0)
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
-		"the UKI is signed, Secure Boot is on, and its command line holds the placeholder %s: "
-		"binding it would break the signature. Build a UKI for each slot, or one that finds "
+		"the UKI is signed, Secure Boot is on, and its command line holds the placeholder "
+		"%s: "
+		"binding it would break the signature. Build a UKI for each slot, or one that "
+		"finds "
 		"its root by root hash",
 		context->config.placeholder);
 }
 
-static int bind_to(struct context *context, enum slot slot, struct bootfile *file,
-	struct error *error)
+static int bind_to(
+	struct context *context, enum slot slot, struct bootfile *file, struct error *error)
 {
 	AUTO_FREE char *cmdline = NULL;
 	enum slot named = SLOT_NONE;
@@ -99,8 +101,8 @@ static int bind_to(struct context *context, enum slot slot, struct bootfile *fil
 	return r < 0 ? r : cmdline_verity(cmdline, &file->verity, error);
 }
 
-static int check(struct context *context, enum slot slot, struct bootfile *file,
-	struct error *error)
+static int check(
+	struct context *context, enum slot slot, struct bootfile *file, struct error *error)
 {
 	struct kernel kernel;
 	int r;
@@ -166,7 +168,8 @@ int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 	text_size(size + SPACE_MARGIN, need);
 	text_size(space.free, have);
 	return error_failed(error, ENOSPC,
-		"the EFI System Partition has %s free, but the boot file needs %s: remove what is not "
+		"the EFI System Partition has %s free, but the boot file needs %s: remove what is "
+		"not "
 		"needed there, or make the partition larger",
 		have, need);
 }
@@ -188,8 +191,8 @@ int bootfile_is_present(struct context *context, enum slot slot, const struct bo
 	return r;
 }
 
-int bootfile_write(struct context *context, enum slot slot, const struct bootfile *file,
-	struct error *error)
+int bootfile_write(
+	struct context *context, enum slot slot, const struct bootfile *file, struct error *error)
 {
 	const char *path = context->config.boot_file[slot];
 	struct machine *machine = context->machine;
@@ -201,8 +204,8 @@ int bootfile_write(struct context *context, enum slot slot, const struct bootfil
 	if (r == 0 && remove_first)
 		r = machine->ops->esp_remove(machine, context->esp, path, error);
 	if (r == 0)
-		r = machine->ops->esp_replace(machine, context->esp, path, span_of(&file->bytes),
-			error);
+		r = machine->ops->esp_replace(
+			machine, context->esp, path, span_of(&file->bytes), error);
 	return r;
 }
 

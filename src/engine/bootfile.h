@@ -15,11 +15,12 @@ struct bundle_payload;
 struct context;
 struct error;
 
-/** A boot payload in memory: a UKI that was checked and bound to its slot. Zero-initialised: none. */
+/** A boot payload in memory: a UKI that was checked and bound to its slot. Zero-initialised: none.
+ */
 struct bootfile {
-	struct buffer bytes;	      /* as it goes to the ESP */
-	struct uki uki;		      /* borrows `bytes` */
-	char *version;		      /* owned; NULL: none stated */
+	struct buffer bytes;          /* as it goes to the ESP */
+	struct uki uki;               /* borrows `bytes` */
+	char *version;                /* owned; NULL: none stated */
 	struct cmdline_verity verity; /* what the command line says of the image */
 	struct state_content payload; /* as it came */
 	struct state_content bound;   /* as it goes to the ESP */
@@ -42,8 +43,8 @@ int bootfile_is_present(struct context *context, enum slot slot, const struct bo
 	bool *ret, struct error *error);
 
 /** Puts the boot file on the ESP, safely. */
-int bootfile_write(struct context *context, enum slot slot, const struct bootfile *file,
-	struct error *error);
+int bootfile_write(
+	struct context *context, enum slot slot, const struct bootfile *file, struct error *error);
 
 void bootfile_done(struct bootfile *file);
 

@@ -157,8 +157,8 @@ static int handle(void *user, const char *section, const char *name, const char 
 	return 0;
 }
 
-static int read_file(struct machine *machine, const char *path, bool required,
-	struct draft *draft, struct error *error)
+static int read_file(struct machine *machine, const char *path, bool required, struct draft *draft,
+	struct error *error)
 {
 	AUTO_FREE char *text = NULL;
 	struct error why = { 0 };
@@ -168,8 +168,8 @@ static int read_file(struct machine *machine, const char *path, bool required,
 	if (r == -ENOENT && !required)
 		return 0;
 	if (r < 0)
-		return error_set(error, ERROR_USAGE, -r, "configuration %s cannot be read: %s", path,
-			why.text);
+		return error_set(error, ERROR_USAGE, -r, "configuration %s cannot be read: %s",
+			path, why.text);
 	line = ini_parse_string(text, handle, draft);
 	if (line < 0)
 		return error_memory(error);
@@ -182,8 +182,8 @@ static int read_file(struct machine *machine, const char *path, bool required,
 						: "neither a [section] nor 'key = value'");
 }
 
-static int add_drop_ins(struct machine *machine, const char *folder, struct text_list *names,
-	struct error *error)
+static int add_drop_ins(
+	struct machine *machine, const char *folder, struct text_list *names, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list found = { 0 };
 	int r;
@@ -231,8 +231,8 @@ static int read_drop_ins(struct machine *machine, struct draft *draft, struct er
 	return 0;
 }
 
-static int expand_pair(const char *key, const char *pattern, char *ret[SLOT_COUNT],
-	struct error *error)
+static int expand_pair(
+	const char *key, const char *pattern, char *ret[SLOT_COUNT], struct error *error)
 {
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		ret[slot] = slot_expand(pattern, slot);
@@ -241,7 +241,8 @@ static int expand_pair(const char *key, const char *pattern, char *ret[SLOT_COUN
 	}
 	if (strcmp(ret[SLOT_A], ret[SLOT_B]) == 0)
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"%s = %s is the same for both slots: it needs %%s or %%l for the slot's letter",
+			"%s = %s is the same for both slots: it needs %%s or %%l for the slot's "
+			"letter",
 			key, pattern);
 	return 0;
 }
@@ -298,7 +299,8 @@ static int finish_location(struct draft *draft, struct error *error)
 		|| !text_to_u64(draft->size, UINT64_MAX, &location->size)
 		|| !guid_from_text(draft->partuuid, &location->partuuid))
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"[esp] partition-number, start and size are whole numbers, partuuid is a GUID");
+			"[esp] partition-number, start and size are whole numbers, partuuid is a "
+			"GUID");
 	location->partition_number = (uint32_t)number;
 	draft->config.has_esp_location = true;
 	return 0;
@@ -332,7 +334,8 @@ static int finish(struct draft *draft, struct error *error)
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
 		if (strlen(config->bound[slot]) != strlen(config->placeholder))
 			return error_set(error, ERROR_USAGE, EINVAL,
-				"bound = %s and placeholder = %s must be of the same length: binding "
+				"bound = %s and placeholder = %s must be of the same length: "
+				"binding "
 				"replaces in place",
 				config->bound[slot], config->placeholder);
 	return 0;
@@ -374,8 +377,7 @@ static void draft_done(struct draft *draft)
 	free(draft->backend);
 }
 
-int config_load(struct machine *machine, const char *file, struct config *ret,
-	struct error *error)
+int config_load(struct machine *machine, const char *file, struct config *ret, struct error *error)
 {
 	CLEANUP(draft_done) struct draft draft = { 0 };
 	int r;

@@ -18,9 +18,9 @@ struct config {
 	char *cmdline_match; /* with %s */
 	char *placeholder;
 	char *bound[SLOT_COUNT];
-	char *boot_file[SLOT_COUNT]; /* path on the ESP, with '/' */
+	char *boot_file[SLOT_COUNT];  /* path on the ESP, with '/' */
 	char *state_file[SLOT_COUNT]; /* the same with .state for its suffix */
-	char *folder;		     /* of the boot files: what is locked */
+	char *folder;                 /* of the boot files: what is locked */
 	char *description[SLOT_COUNT];
 	char *system_device[SLOT_COUNT]; /* PARTLABEL=, PARTUUID= or a path */
 
@@ -29,12 +29,12 @@ struct config {
 	bool has_esp_location;
 	struct esp_location esp_location;
 
-	bool removable_path; /* keep \EFI\BOOT\BOOTX64.EFI up to date */
+	bool removable_path;                 /* keep \EFI\BOOT\BOOTX64.EFI up to date */
 	enum bistable_activation activation; /* never DEFAULT */
-	bool kexec; /* false: never on this hardware */
+	bool kexec;                          /* false: never on this hardware */
 
 	unsigned connect_timeout, stall_timeout, total_timeout; /* seconds */
-	char *ca_file, *client_cert, *client_key;		 /* NULL: unset */
+	char *ca_file, *client_cert, *client_key;               /* NULL: unset */
 	struct text_list headers;
 };
 
@@ -43,9 +43,7 @@ struct config {
  * drop-ins of both bistable.conf.d (by name; /etc hides an equal name), or only `file` when it is
  * not NULL. *ret is owned (config_done). ERROR_USAGE with file and line for whatever is wrong.
  */
-int config_load(struct machine *machine, const char *file, struct config *ret,
-	struct error *error);
+int config_load(struct machine *machine, const char *file, struct config *ret, struct error *error);
 void config_done(struct config *config);
 
 #define AUTO_CONFIG __attribute__((cleanup(config_done)))
-

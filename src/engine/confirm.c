@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
+#include "engine/activate.h"
 #include "engine/context.h"
 #include "engine/records.h"
 #include "engine/removable.h"
@@ -33,19 +34,24 @@ static int refuse_fallback(struct context *context, enum slot running, struct re
 	r = context->boot->ops->view(context->boot, &view, error);
 	if (r < 0)
 		return r;
-	if (!view.readable || view.default_slot != slot_other(running))
+	/* Without an entry of its own the slot could not come first: that is repaired, not refused.
+	 */
+	if (!view.readable || view.default_slot != slot_other(running)
+		|| !view.slots[running].present)
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
-		"slot %c is the confirmed default, but slot %c is running and nobody asked for that: "
-		"the firmware fell back. Nothing is changed; look into slot %c, or make slot %c the "
+		"slot %c is the confirmed default, but slot %c is running and nobody asked for "
+		"that: "
+		"the firmware fell back. Nothing is changed; look into slot %c, or make slot %c "
+		"the "
 		"default with 'bistable mark-good --force'",
 		slot_letter(slot_other(running)), slot_letter(running),
 		slot_letter(slot_other(running)), slot_letter(running));
 }
 
 /* A factory image has no record: what is in the slot is looked up once. */
-static int complete_record(struct context *context, enum slot slot, struct record *record,
-	struct error *error)
+static int complete_record(
+	struct context *context, enum slot slot, struct record *record, struct error *error)
 {
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	struct state *state = &record->state;
@@ -99,8 +105,8 @@ static int close_other_attempt(struct context *context, enum slot other, struct 
 	return record_write(context, other, record, error);
 }
 
-static int check_running_record(const struct record *record, enum slot running, bool force,
-	struct error *error)
+static int check_running_record(
+	const struct record *record, enum slot running, bool force, struct error *error)
 {
 	if (record_complete(record) || (force && record->has_boot_file))
 		return 0;
@@ -110,7 +116,8 @@ static int check_running_record(const struct record *record, enum slot running, 
 			"default; install into the other slot",
 			slot_letter(running));
 	return error_set(error, ERROR_REFUSED, EPERM,
-		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all the same",
+		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all the "
+		"same",
 		slot_letter(running),
 		record->readable ? "says that an install into it did not finish" : record->why);
 }
@@ -164,16 +171,17 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	AUTO_RECORDS struct records records = { 0 };
+	struct state_attempt *attempt;
 	enum slot running;
 	int r;
 
 	(void)open;
-	if (slot == SLOT_NONE) {
-		r = context_require_slot(context, &running, error);
-		if (r < 0)
-			return r;
+	r = slot == SLOT_NONE ? context_require_slot(context, &running, error)
+			      : context_running_slot(context, &running, error);
+	if (r < 0)
+		return r;
+	if (slot == SLOT_NONE)
 		slot = slot_other(running);
-	}
 	assert(slot == SLOT_A || slot == SLOT_B);
 	r = context_begin(context, false, error);
 	if (r == 0)
@@ -182,11 +190,18 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 		return r;
 	if (!records.startable[slot_other(slot)])
 		return error_set(error, ERROR_REFUSED, EPERM,
-			"slot %c stays as it is: slot %c is not complete, and one of them must start",
+			"slot %c stays as it is: slot %c is not complete, and one of them must "
+			"start",
 			slot_letter(slot), slot_letter(slot_other(slot)));
-	r = context->boot->ops->demote(context->boot, slot, error);
+	/* What is staged for kexec is the slot that does not run. */
+	r = slot == running ? 0 : activate_unstage(context, error);
+	if (r == 0)
+		r = context->boot->ops->demote(context->boot, slot, error);
 	if (r < 0)
 		return r;
+	attempt = state_last_attempt(&records.of[slot].state);
+	if (attempt && attempt->outcome == STATE_PENDING)
+		attempt->outcome = STATE_FAILED;
 	records.of[slot].state.bad = true;
 	if (!records.of[slot].readable)
 		records.of[slot].state.complete = false;

@@ -19,5 +19,4 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
  * Marks a slot bad (SLOT_NONE: the other one) until the next install into it. ERROR_REFUSED when
  * its counterpart is not complete.
  */
-int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret,
-	struct error *error);
+int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, struct error *error);

@@ -96,7 +96,8 @@ int context_begin(struct context *context, bool wait, struct error *error)
 		wait, &context->lock, error);
 	if (r == -EWOULDBLOCK)
 		return error_set(error, ERROR_BUSY, EWOULDBLOCK,
-			"another install is running (it holds the lock on %s of the ESP); wait for it "
+			"another install is running (it holds the lock on %s of the ESP); wait for "
+			"it "
 			"or stop it",
 			context->config.folder);
 	return r;
@@ -130,8 +131,8 @@ int context_running_slot(struct context *context, enum slot *ret, struct error *
 		bool holds = false;
 
 		/* A device that cannot be found holds nothing. */
-		if (machine->ops->partition_holds_root(machine, context->config.system_device[s],
-			    &holds, NULL)
+		if (machine->ops->partition_holds_root(
+			    machine, context->config.system_device[s], &holds, NULL)
 				== 0
 			&& holds)
 			slot = s;
@@ -151,7 +152,8 @@ int context_require_slot(struct context *context, enum slot *ret, struct error *
 	if (slot == SLOT_NONE)
 		return error_failed(error, ENOENT,
 			"cannot tell which slot is running: /proc/cmdline has neither "
-			"bistable.slot=A|B nor '%s', and the root file system lies on neither slot's "
+			"bistable.slot=A|B nor '%s', and the root file system lies on neither "
+			"slot's "
 			"partition; check [slots] cmdline-match",
 			context->config.cmdline_match);
 	*ret = slot;
@@ -188,5 +190,5 @@ void context_progress(struct context *context, uint64_t done)
 bool context_cancelled(const struct context *context)
 {
 	return context->observer.cancelled
-		&& context->observer.cancelled(context->observer.context);
+	       && context->observer.cancelled(context->observer.context);
 }

@@ -17,8 +17,8 @@ struct machine_lock;
 /** Counters that an operation moves. */
 struct progress {
 	const char *phase; /* "boot", "system" or "verify" */
-	uint64_t done;	   /* bytes of the phase */
-	uint64_t total;	   /* bytes of the phase; UINT64_MAX: unknown */
+	uint64_t done;     /* bytes of the phase */
+	uint64_t total;    /* bytes of the phase; UINT64_MAX: unknown */
 	uint64_t fetched;  /* bytes received from the source */
 	uint64_t written;  /* bytes written to the slot */
 };
@@ -27,7 +27,7 @@ struct progress {
 struct observer {
 	struct report report;
 	void (*progress)(void *context, const struct progress *progress); /* may be NULL */
-	bool (*cancelled)(void *context);				  /* may be NULL */
+	bool (*cancelled)(void *context);                                 /* may be NULL */
 	void *context;
 };
 
@@ -40,7 +40,7 @@ struct context {
 	struct config config;
 	struct observer observer;
 	struct progress progress;
-	struct esp *esp;	   /* NULL: not reachable */
+	struct esp *esp; /* NULL: not reachable */
 	struct boot *boot;
 	struct machine_lock *lock; /* NULL: not taken */
 };

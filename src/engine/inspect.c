@@ -32,8 +32,8 @@ static int duplicate(const char *text, char **ret, struct error *error)
 }
 
 /* `list` becomes notes of the status; its strings move. */
-static int add_notes(struct bistable_status *status, const struct text_list *list,
-	struct error *error)
+static int add_notes(
+	struct bistable_status *status, const struct text_list *list, struct error *error)
 {
 	struct text_list notes = { status->notes, status->note_count };
 	int r = 0;
@@ -53,7 +53,8 @@ static int add_note(struct bistable_status *status, const char *text, struct err
 	return add_notes(status, &one, error);
 }
 
-static const char *outcome_of(const struct state_attempt *attempt, bool running, const char *boot_id)
+static const char *outcome_of(
+	const struct state_attempt *attempt, bool running, const char *boot_id)
 {
 	if (attempt->outcome == STATE_CONFIRMED)
 		return "confirmed";
@@ -79,8 +80,8 @@ static int fill_attempts(const struct state *state, bool running, const char *bo
 			.how = strcmp(attempt->how, "kexec") == 0 ? "kexec" : "reboot",
 			.time = attempt->time,
 			.outcome = last ? outcome_of(attempt, running, boot_id)
-				: attempt->outcome == STATE_CONFIRMED ? "confirmed"
-								      : "failed",
+				   : attempt->outcome == STATE_CONFIRMED ? "confirmed"
+									 : "failed",
 		};
 		slot->tried_unconfirmed = strcmp(slot->attempts[i].outcome, "failed") == 0;
 	}
@@ -144,10 +145,12 @@ static char staged_slot(const struct bistable_status *status)
 {
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		const struct bistable_slot *s = &status->slots[slot];
-		const struct bistable_attempt *last =
-			s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+		const struct bistable_attempt *last = s->attempt_count > 0
+							      ? &s->attempts[s->attempt_count - 1]
+							      : NULL;
 
-		if (last && strcmp(last->how, "kexec") == 0 && strcmp(last->outcome, "pending") == 0)
+		if (last && strcmp(last->how, "kexec") == 0
+			&& strcmp(last->outcome, "pending") == 0)
 			return slot_letter(slot);
 	}
 	return 0;
@@ -200,8 +203,8 @@ static int fill_kexec(struct context *context, struct bistable_status *status, s
 
 	status->kexec_booted = machine->ops->kexec_booted(machine);
 	if (!context->config.kexec)
-		return duplicate("[activate] kexec = no forbids it here", &status->kexec_reason,
-			error);
+		return duplicate(
+			"[activate] kexec = no forbids it here", &status->kexec_reason, error);
 	return machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
 }
 
@@ -240,8 +243,8 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 	return 0;
 }
 
-static int read_all(struct context *context, const char *file, struct buffer *out,
-	struct error *error)
+static int read_all(
+	struct context *context, const char *file, struct buffer *out, struct error *error)
 {
 	const struct config *config = &context->config;
 	struct source_options options = {
@@ -260,12 +263,12 @@ static int read_all(struct context *context, const char *file, struct buffer *ou
 	r = source_open(file, &options, &source, error);
 	while (r == 0 && got > 0) {
 		if (out->size > BOOT_FILE_MAX)
-			return error_failed(error, EFBIG, "%s is larger than %u bytes: no UKI", file,
-				BOOT_FILE_MAX);
+			return error_failed(error, EFBIG, "%s is larger than %u bytes: no UKI",
+				file, BOOT_FILE_MAX);
 		r = buffer_reserve(out, READ_SIZE, error);
 		if (r == 0)
-			r = source->ops->read(source, out->data + out->size, READ_SIZE, &got,
-				error);
+			r = source->ops->read(
+				source, out->data + out->size, READ_SIZE, &got, error);
 		if (r == 0)
 			out->size += got;
 	}
@@ -289,8 +292,8 @@ static int fill_sections(const struct uki *uki, struct bistable_uki *ret, struct
 	return 0;
 }
 
-static int hash_part(struct span part, uint64_t *ret_size, char ret_hex[SHA256_TEXT_SIZE],
-	struct error *error)
+static int hash_part(
+	struct span part, uint64_t *ret_size, char ret_hex[SHA256_TEXT_SIZE], struct error *error)
 {
 	uint8_t digest[SHA256_SIZE];
 	int r;
@@ -308,7 +311,8 @@ static int fill_plan(struct context *context, const struct uki *uki, enum slot s
 	AUTO_KEXEC_PLAN struct kexec_plan plan = { 0 };
 	int r;
 
-	/* Without a slot the plan is made for A, which is as good as B; only the text stays unbound. */
+	/* Without a slot the plan is made for A, which is as good as B; only the text stays
+	 * unbound. */
 	r = kexec_plan_make(uki, context->config.placeholder,
 		context->config.bound[slot == SLOT_NONE ? SLOT_A : slot], NULL, &plan, error);
 	if (r < 0)

@@ -29,7 +29,7 @@ struct install {
 	const struct bistable_install_options *options;
 	struct bistable_result *result;
 	enum slot running; /* SLOT_NONE: installer media */
-	enum slot slot;	   /* the target */
+	enum slot slot;    /* the target */
 	struct records records;
 	struct source *source;
 	struct bundle *bundle;
@@ -88,7 +88,8 @@ static int check_policy(struct install *install, struct error *error)
 	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
-		"slot %c is running on trial and was not confirmed; installing would overwrite what it "
+		"slot %c is running on trial and was not confirmed; installing would overwrite "
+		"what it "
 		"falls back to. Confirm it with 'bistable mark-good' first (or --force)",
 		slot_letter(install->running));
 }
@@ -135,7 +136,8 @@ static int open_bundle(struct install *install, struct error *error)
 		.cancelled = source_cancelled,
 		.context = install,
 	};
-	r = source_open(install->options->source, &install->source_options, &install->source, error);
+	r = source_open(
+		install->options->source, &install->source_options, &install->source, error);
 	return r < 0 ? r : bundle_open(install->source, &install->bundle, error);
 }
 
@@ -157,8 +159,8 @@ static int check_sizes(struct install *install, struct error *error)
 	}
 	if (bundle_payload(install->bundle, BUNDLE_ROLE_BOOT, &payload)) {
 		install->result->boot_size = payload.size;
-		return bootfile_check_space(install->context, install->slot, payload.size,
-			&remove_first, error);
+		return bootfile_check_space(
+			install->context, install->slot, payload.size, &remove_first, error);
 	}
 	return 0;
 }
@@ -173,8 +175,8 @@ static int prepare(struct install *install, struct error *error)
 
 	if (install->prepared)
 		return 0;
-	r = activate_prepare(context, install->running, install->slot, install->records.startable,
-		error);
+	r = activate_prepare(
+		context, install->running, install->slot, install->records.startable, error);
 	if (r < 0)
 		return r;
 	install->prepared = true;
@@ -228,14 +230,14 @@ static int begin(void *opaque, struct error *error)
 	if (r == 0)
 		r = record_write(install->context, install->slot, record, error);
 	if (r == 0)
-		r = install->context->boot->ops->disable(install->context->boot, install->slot,
-			error);
+		r = install->context->boot->ops->disable(
+			install->context->boot, install->slot, error);
 	install->begun = r == 0;
 	return r;
 }
 
-static int read_system(struct install *install, const struct bundle_payload *payload,
-	struct error *error)
+static int read_system(
+	struct install *install, const struct bundle_payload *payload, struct error *error)
 {
 	struct context *context = install->context;
 	AUTO_FREE uint8_t *data = malloc(READ_SIZE);
@@ -272,8 +274,8 @@ static int read_payloads(struct install *install, bool boot_only, struct error *
 
 	while ((r = bundle_next(install->bundle, &payload, error)) > 0) {
 		if (payload.role == BUNDLE_ROLE_BOOT) {
-			r = bootfile_read(install->context, install->bundle, &payload, install->slot,
-				&install->boot, error);
+			r = bootfile_read(install->context, install->bundle, &payload,
+				install->slot, &install->boot, error);
 			install->have_boot = r == 0;
 			install->result->boot_size = install->boot.bytes.size;
 			if (boot_only)
@@ -300,7 +302,8 @@ static bool find_tree(struct install *install, struct verify_tree *ret)
 	found = target_verity(install->target, &tree);
 	if (found)
 		ret->verity = *found;
-	if (!found && verify_tree_of_table(named, ret) && ret->start < target_size(install->target)) {
+	if (!found && verify_tree_of_table(named, ret)
+		&& ret->start < target_size(install->target)) {
 		found = &ret->verity;
 		tree = ret->start;
 	}
@@ -358,7 +361,8 @@ static int complete(struct install *install, struct error *error)
 	int r;
 
 	record->has_boot_file = true;
-	/* Nothing was written, and nothing was wrong with the slot: nothing is written now either. */
+	/* Nothing was written, and nothing was wrong with the slot: nothing is written now either.
+	 */
 	if (!install->begun && record_startable(record))
 		return 0;
 	r = fresh_record(install, record, error);
@@ -426,6 +430,11 @@ static int run(struct install *install, struct error *error)
 	install->result->unsigned_bundle = true;
 	install->result->dry_run = install->options->dry_run;
 	/* A stream tells nothing more without being used up. */
+	if (install->options->dry_run)
+		install->result->activation = install->options->activation
+							      == BISTABLE_ACTIVATE_DEFAULT
+						      ? context->config.activation
+						      : install->options->activation;
 	if (install->options->dry_run && !install->source->seekable)
 		return 0;
 	r = read_payloads(install, install->options->dry_run, error);
@@ -445,7 +454,8 @@ static double seconds(void)
 int install_run(struct context *context, const struct bistable_install_options *options,
 	struct bistable_result *result, struct error *error)
 {
-	CLEANUP(install_done) struct install install = {
+	CLEANUP(install_done)
+	struct install install = {
 		.context = context,
 		.options = options,
 		.result = result,

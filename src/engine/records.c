@@ -15,16 +15,15 @@ static const char *file_name(const char *path)
 	return strrchr(path, '/') + 1;
 }
 
-static int boot_file_exists(struct context *context, enum slot slot, bool *ret,
-	struct error *error)
+static int boot_file_exists(struct context *context, enum slot slot, bool *ret, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list names = { 0 };
 	struct error why = { 0 };
 	bool exists = false;
 	int r;
 
-	r = context->machine->ops->esp_list(context->machine, context->esp,
-		context->config.folder, &names, &why);
+	r = context->machine->ops->esp_list(
+		context->machine, context->esp, context->config.folder, &names, &why);
 	if (r < 0 && r != -ENOENT) {
 		if (error)
 			*error = why;
@@ -33,8 +32,8 @@ static int boot_file_exists(struct context *context, enum slot slot, bool *ret,
 	/* vfat ignores case. */
 	for (size_t i = 0; r == 0 && i < names.count; i++)
 		exists = exists
-			|| strcasecmp(names.items[i], file_name(context->config.boot_file[slot]))
-				== 0;
+			 || strcasecmp(names.items[i], file_name(context->config.boot_file[slot]))
+				    == 0;
 	*ret = exists;
 	return 0;
 }
@@ -71,8 +70,8 @@ int record_read(struct context *context, enum slot slot, struct record *ret, str
 	return 0;
 }
 
-int record_write(struct context *context, enum slot slot, struct record *record,
-	struct error *error)
+int record_write(
+	struct context *context, enum slot slot, struct record *record, struct error *error)
 {
 	AUTO_BUFFER struct buffer wanted = { 0 }, present = { 0 };
 	const char *path = context->config.state_file[slot];

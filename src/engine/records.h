@@ -11,18 +11,19 @@ struct error;
 
 /** What is known of a slot: its state record and its boot file. Free with record_done(). */
 struct record {
-	struct state state; /* without a record on the ESP: a factory image, complete and confirmed */
-	bool exists;	    /* the record is on the ESP */
-	bool readable;	    /* false: damaged or of a newer format; state says incomplete then */
-	char *why;	    /* not readable: what is wrong, owned */
+	struct state
+		state; /* without a record on the ESP: a factory image, complete and confirmed */
+	bool exists;   /* the record is on the ESP */
+	bool readable; /* false: damaged or of a newer format; state says incomplete then */
+	char *why;     /* not readable: what is wrong, owned */
 	bool has_boot_file; /* the boot file is on the ESP */
 };
 
 /** Reads a slot's record. A damaged one is not an error but "not readable". */
 int record_read(struct context *context, enum slot slot, struct record *ret, struct error *error);
 /** Writes record->state durably, unless the ESP holds these very bytes. */
-int record_write(struct context *context, enum slot slot, struct record *record,
-	struct error *error);
+int record_write(
+	struct context *context, enum slot slot, struct record *record, struct error *error);
 void record_done(struct record *record);
 
 #define AUTO_RECORD __attribute__((cleanup(record_done)))

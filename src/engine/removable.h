@@ -14,5 +14,5 @@ struct records;
  * is absent (and `create`), or one of ours: somebody's shim, GRUB or systemd-boot is never
  * overwritten. A failure is a warning.
  */
-void removable_refresh(struct context *context, enum slot slot, const struct records *records,
-	bool create);
+void removable_refresh(
+	struct context *context, enum slot slot, const struct records *records, bool create);

@@ -26,8 +26,8 @@ struct target {
 	uint8_t digest[SHA256_SIZE];
 	uint8_t *chunk; /* TARGET_CHUNK bytes of the image that were not looked at yet */
 	size_t fill;
-	uint8_t *present; /* what the partition holds in their place */
-	uint64_t offset;  /* of the chunk */
+	uint8_t *present;     /* what the partition holds in their place */
+	uint64_t offset;      /* of the chunk */
 	uint8_t first[BLOCK]; /* the image's first block: written last */
 	size_t first_size;
 	bool begun;
@@ -59,8 +59,8 @@ int target_open(struct context *context, enum slot slot,
 	r = sha256_new(&target->hash, error);
 	if (r < 0)
 		return r;
-	r = machine->ops->partition_open(machine, target->device, PARTITION_WRITE,
-		&target->partition, error);
+	r = machine->ops->partition_open(
+		machine, target->device, PARTITION_WRITE, &target->partition, error);
 	if (r < 0)
 		return r;
 	target->capacity = machine->ops->partition_size(machine, target->partition);
@@ -102,8 +102,8 @@ static int begin(struct target *target, struct error *error)
 }
 
 /* The smallest run of blocks that holds every difference; false if there is none. */
-static bool differing_range(const uint8_t *a, const uint8_t *b, size_t size, size_t *ret_start,
-	size_t *ret_end)
+static bool differing_range(
+	const uint8_t *a, const uint8_t *b, size_t size, size_t *ret_start, size_t *ret_end)
 {
 	size_t start = 0, end = size;
 
@@ -153,8 +153,8 @@ static int write_chunk(struct target *target, struct error *error)
 
 	if (target->fill == 0)
 		return 0;
-	r = machine->ops->partition_read(machine, target->partition, target->offset,
-		target->present, target->fill, error);
+	r = machine->ops->partition_read(
+		machine, target->partition, target->offset, target->present, target->fill, error);
 	if (r < 0)
 		return r;
 	look_for_verity(target);
@@ -226,8 +226,8 @@ int target_finish(struct target *target, struct error *error)
 	r = machine->ops->partition_flush(machine, target->partition, error);
 	if (r < 0)
 		return r;
-	r = machine->ops->partition_write(machine, target->partition, 0, target->first,
-		target->first_size, error);
+	r = machine->ops->partition_write(
+		machine, target->partition, 0, target->first, target->first_size, error);
 	if (r < 0)
 		return r;
 	target->written += target->first_size;

@@ -21,7 +21,7 @@ struct walk {
 	const struct verify_tree *tree;
 	struct verity_layout layout;
 	struct sha256 *hash;
-	uint8_t *blocks; /* one hash block per level */
+	uint8_t *blocks;                    /* one hash block per level */
 	uint64_t loaded[VERITY_LEVELS_MAX]; /* index + 1 of the block of each level; 0: none */
 };
 
@@ -74,8 +74,8 @@ static int load_block(struct walk *walk, size_t level, uint64_t index, struct er
 		return 0;
 	walk->loaded[level] = 0;
 	place = walk->tree->start + (walk->layout.level_start[level] + index) * size;
-	r = walk->machine->ops->partition_read(walk->machine, walk->partition, place, block, size,
-		error);
+	r = walk->machine->ops->partition_read(
+		walk->machine, walk->partition, place, block, size, error);
 	if (r == 0)
 		r = hash_block(walk, block, size, digest, error);
 	if (r == 0)
@@ -113,8 +113,8 @@ static int check_digest(struct walk *walk, size_t level, uint64_t index,
 }
 
 /* Checks the data blocks among the `size` bytes read at `offset`, both multiples of a block. */
-static int check_data(struct walk *walk, uint64_t offset, const uint8_t *data, size_t size,
-	struct error *error)
+static int check_data(
+	struct walk *walk, uint64_t offset, const uint8_t *data, size_t size, struct error *error)
 {
 	const struct verity *verity = &walk->tree->verity;
 	uint32_t block = verity->data_block_size;
@@ -152,7 +152,8 @@ static int check_extent(const struct walk *walk, uint64_t size, struct error *er
 int verify_image(struct context *context, struct partition *partition, uint64_t size,
 	const uint8_t digest[SHA256_SIZE], const struct verify_tree *tree, struct error *error)
 {
-	CLEANUP(walk_done) struct walk walk = {
+	CLEANUP(walk_done)
+	struct walk walk = {
 		.machine = context->machine,
 		.partition = partition,
 		.tree = tree,
@@ -177,8 +178,8 @@ int verify_image(struct context *context, struct partition *partition, uint64_t 
 
 		if (context_cancelled(context))
 			return error_failed(error, ECANCELED, "interrupted while reading back");
-		r = context->machine->ops->partition_read(context->machine, partition,
-			done, data, part, error);
+		r = context->machine->ops->partition_read(
+			context->machine, partition, done, data, part, error);
 		if (r == 0)
 			r = sha256_update(whole, data, part, error);
 		if (r == 0 && tree)

@@ -359,6 +359,9 @@ static int lock_failed(const char *folder, int number, struct error *error)
 		return error_set(error, ERROR_BUSY, number,
 			"another run holds the lock on %s of the ESP; wait until it is done",
 			folder);
+	if (number == EINTR)
+		return error_failed(error, number,
+			"interrupted while waiting for the lock on %s of the ESP", folder);
 	return error_failed(
 		error, number, "cannot lock %s on the ESP: %s", folder, strerror(number));
 }
@@ -379,10 +382,9 @@ int linux_lock(struct machine *machine, struct esp *esp, const char *folder, boo
 	}
 	if (r < 0)
 		return r;
-	while (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EINTR)
-			return lock_failed(folder, errno, error);
-	}
+	/* A signal ends the waiting. */
+	if (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0)
+		return lock_failed(folder, errno, error);
 	if (error)
 		*error = (struct error){ 0 };
 	lock->fd = take_fd(&fd);

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -319,6 +320,7 @@ int find_esp(const struct root_dir *root, const struct block_list *stack,
 	char disk[BLOCK_NAME_SIZE];
 	struct choice choice = { 0 };
 	struct wanted wanted = { .by = BY_TYPE };
+	size_t unknown = 0;
 	int r = block_list_partitions(root, &list, error);
 
 	if (r < 0)
@@ -332,11 +334,17 @@ int find_esp(const struct root_dir *root, const struct block_list *stack,
 			if (rank_of(stack, disk, facts) != rank)
 				continue;
 			probe_for(root, &wanted, &list, i);
+			unknown += !facts->has_type;
 			if (facts->has_type ? is_wanted(&wanted, facts)
 					    : is_mounted_as_esp(mounts, facts->device))
 				choice_offer(&choice, facts, !is_mounted(mounts, facts->device));
 		}
 	}
+	if (!choice.best && unknown > 0 && geteuid() != 0)
+		return error_failed(error, EACCES,
+			"cannot find the EFI System Partition: this user may not read the "
+			"partition "
+			"tables; run as root");
 	if (!choice.best)
 		return error_failed(error, ENODEV,
 			"no EFI System Partition found (%zu partitions seen); mount it and set "

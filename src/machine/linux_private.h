@@ -147,7 +147,8 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
 bool find_holds(const struct block_list *stack, const struct block_facts *facts);
 /**
  * The EFI System Partition: on `beside`'s disk (NULL: none), else on a disk of `stack`, else on
- * any other. Of several on a disk, one that is mounted. -ENODEV, -ENOTUNIQ.
+ * any other. Of several on a disk, one that is mounted. -ENODEV, -ENOTUNIQ, -EACCES (the types of
+ * the partitions cannot be read).
  */
 int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,

@@ -13,7 +13,7 @@ struct error;
 struct machine;
 struct machine_lock; /* an exclusive lock */
 struct partition;    /* an open partition */
-struct esp;	     /* the EFI System Partition, reachable */
+struct esp;          /* the EFI System Partition, reachable */
 
 /** Attributes of the boot variables: NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS. */
 #define EFI_BOOT_ATTRIBUTES 7u
@@ -24,25 +24,26 @@ struct esp;	     /* the EFI System Partition, reachable */
 /** How to find the ESP and what is known of it beforehand. Borrowed strings. */
 struct esp_settings {
 	const char *mount; /* where it is mounted; NULL: find it */
-	bool remount;	   /* a read-only mount may be remounted for a write, and back */
+	bool remount;      /* a read-only mount may be remounted for a write, and back */
 	bool has_location; /* `location` comes from the configuration, not from the system */
 	struct esp_location {
 		uint32_t partition_number;
-		uint64_t start;	     /* logical blocks */
-		uint64_t size;	     /* logical blocks */
+		uint64_t start; /* logical blocks */
+		uint64_t size;  /* logical blocks */
 		struct guid partuuid;
 	} location;
-	const char *beside; /* a partition of the system (PARTLABEL=…): its disk is searched first */
+	const char
+		*beside; /* a partition of the system (PARTLABEL=…): its disk is searched first */
 };
 
 struct esp_space {
-	uint64_t free;	  /* bytes */
-	uint64_t size;	  /* bytes */
+	uint64_t free;    /* bytes */
+	uint64_t size;    /* bytes */
 	uint32_t cluster; /* bytes */
 };
 
 enum partition_mode {
-	PARTITION_READ,	 /* shared, for looking */
+	PARTITION_READ,  /* shared, for looking */
 	PARTITION_WRITE, /* exclusive; refused under the running root or when otherwise held */
 };
 
@@ -56,8 +57,8 @@ enum machine_restart { MACHINE_REBOOT, MACHINE_KEXEC };
  */
 struct machine_ops {
 	/** A small text file, NUL-terminated, owned by the caller. -ENOENT when absent. */
-	int (*read_text)(struct machine *machine, const char *path, char **ret,
-		struct error *error);
+	int (*read_text)(
+		struct machine *machine, const char *path, char **ret, struct error *error);
 	/** Names in a directory, sorted, without "." and "..". -ENOENT when absent. */
 	int (*list)(struct machine *machine, const char *path, struct text_list *ret,
 		struct error *error);
@@ -83,13 +84,13 @@ struct machine_ops {
 	int (*partition_write)(struct machine *machine, struct partition *partition,
 		uint64_t offset, const void *data, size_t size, struct error *error);
 	/** All that was written is on the medium. */
-	int (*partition_flush)(struct machine *machine, struct partition *partition,
-		struct error *error);
+	int (*partition_flush)(
+		struct machine *machine, struct partition *partition, struct error *error);
 	/** NULL is fine. */
 	void (*partition_close)(struct machine *machine, struct partition *partition);
 	/** Whether the running system (/ or /usr) lies on it, through any device-mapper. */
-	int (*partition_holds_root)(struct machine *machine, const char *device, bool *ret,
-		struct error *error);
+	int (*partition_holds_root)(
+		struct machine *machine, const char *device, bool *ret, struct error *error);
 
 	/**
 	 * Makes the ESP reachable: at settings->mount, where it is mounted, else mounted privately
@@ -117,8 +118,8 @@ struct machine_ops {
 	int (*esp_replace)(struct machine *machine, struct esp *esp, const char *path,
 		struct span content, struct error *error);
 	/** Durable. Absent is fine. */
-	int (*esp_remove)(struct machine *machine, struct esp *esp, const char *path,
-		struct error *error);
+	int (*esp_remove)(
+		struct machine *machine, struct esp *esp, const char *path, struct error *error);
 	/**
 	 * Names in a folder, sorted. -ENOENT. NAME.new and NAME.new.lostN are what interrupted
 	 * replacements of NAME left.
@@ -147,8 +148,8 @@ struct machine_ops {
 	int (*variable_read)(struct machine *machine, const char *name, uint32_t *ret_attributes,
 		struct buffer *ret, struct error *error);
 	/** Writes with EFI_BOOT_ATTRIBUTES; nothing is written when it holds just this already. */
-	int (*variable_write)(struct machine *machine, const char *name, struct span data,
-		struct error *error);
+	int (*variable_write)(
+		struct machine *machine, const char *name, struct span data, struct error *error);
 	/** Absent is fine. */
 	int (*variable_delete)(struct machine *machine, const char *name, struct error *error);
 

@@ -13,6 +13,11 @@
 
 #define SNIFF_SIZE 512u
 
+/* Every record is looked at in one piece. */
+_Static_assert(ZIP_LOCAL_MAX <= INPUT_PEEK_MAX, "local header");
+_Static_assert(ZIP_CENTRAL_MAX <= INPUT_PEEK_MAX, "central directory header");
+_Static_assert(ZIP_TAIL_MAX + 1 <= INPUT_PEEK_MAX, "end records");
+
 const char *bundle_role_name(int role)
 {
 	return role == BUNDLE_ROLE_BOOT ? BUNDLE_BOOT_NAME : BUNDLE_SYSTEM_NAME;

@@ -95,12 +95,12 @@ static int pump(struct http *http, struct error *error)
 	exchange->last_byte = http_now();
 	for (;;) {
 		uint64_t now;
-		int r = perform(http, error);
+		int r = http_check_time(http, error);
 
-		if (r < 0 || exchange->ended || has_bytes(http))
-			return r;
-		r = http_check_time(http, error);
 		if (r < 0)
+			return r;
+		r = perform(http, error);
+		if (r < 0 || exchange->ended || has_bytes(http))
 			return r;
 		now = http_now();
 		if (exchange->connected && now - exchange->last_byte >= stall) {
@@ -109,10 +109,7 @@ static int pump(struct http *http, struct error *error)
 				http->where, http->options.stall_timeout);
 			return 0;
 		}
-		curl_multi_poll(http->multi, NULL, 0,
-			http->deadline - now < HTTP_POLL_MS ? (int)(http->deadline - now)
-							    : (int)HTTP_POLL_MS,
-			NULL);
+		curl_multi_poll(http->multi, NULL, 0, (int)HTTP_POLL_MS, NULL);
 	}
 }
 

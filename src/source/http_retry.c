@@ -22,10 +22,9 @@ uint64_t http_now(void)
 static int give_up(const struct http *http, struct error *error)
 {
 	char got[16], text[ERROR_TEXT_MAX / 2];
-	uint64_t offset = http->offset;
 
-	text_size(offset, got);
-	if (http->failures > 0)
+	text_size(http->offset, got);
+	if (http->failures > 0 && http->offset == http->progress)
 		snprintf(text, sizeof(text), "after %u failed attempts, the last one: %.400s",
 			http->failures, http->reason.text);
 	else

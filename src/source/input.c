@@ -38,7 +38,7 @@ static void make_room(struct input *input)
 
 int input_peek(struct input *input, size_t size, struct span *ret, struct error *error)
 {
-	assert(size <= INPUT_CAPACITY - INPUT_HISTORY);
+	assert(size <= INPUT_PEEK_MAX);
 	if (input->begin + size > INPUT_CAPACITY || input->begin == input->end)
 		make_room(input);
 	while (input->end - input->begin < size) {

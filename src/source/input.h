@@ -9,11 +9,13 @@
 struct error;
 struct source;
 
-/** Everything that is looked at in one piece must fit in here. */
 #define INPUT_CAPACITY (256u << 10)
 
 /** How far input_unread() can step back. */
 #define INPUT_HISTORY 8u
+
+/** Everything that is looked at in one piece must fit in here. */
+#define INPUT_PEEK_MAX (INPUT_CAPACITY - INPUT_HISTORY)
 
 /** Buffered reading of a source with look-ahead. */
 struct input {
@@ -29,7 +31,7 @@ int input_init(struct input *input, struct source *source, struct error *error);
 void input_done(struct input *input);
 
 /**
- * Makes at least `size` (at most INPUT_CAPACITY - INPUT_HISTORY) bytes visible without consuming
+ * Makes at least `size` (at most INPUT_PEEK_MAX) bytes visible without consuming
  * them; fewer only at the end of the source. *ret has all that are visible and is valid until the
  * next call.
  */

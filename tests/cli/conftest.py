@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(PROJECT / "tests/fixtures")]
 
 import tree as tree_module  # noqa: E402
+from http_server import Server  # noqa: E402
 
 TIMEOUT = 60  # seconds; sanitizers are slow, hanging is a bug
 
@@ -139,8 +140,6 @@ def installed(on, tree, bundle_file):
 
 @pytest.fixture
 def web():
-    """A web server on the loopback interface; see web.py."""
-    from web import Web
-
-    with Web() as server:
+    """A web server on the loopback interface: web.put(path, content, ...) -> URL."""
+    with Server() as server:
         yield server

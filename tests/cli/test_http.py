@@ -257,6 +257,15 @@ def test_cancel(server):
     assert 0.3 <= result.seconds < 1.0
 
 
+def test_limits_hold_while_bytes_come(server):
+    url = server.put("/b", DATA)
+    result = cat(url, "--pause=50", "--cancel=300")
+    assert result.error.startswith("ECANCELED") and result.seconds < 1
+    result = cat(url, "--pause=100", "--total=1")
+    assert result.error.startswith("ETIMEDOUT") and "too slow" in result.error
+    assert 1 <= result.seconds < 1.5 and 0 < len(result.out) < len(DATA)
+
+
 def test_cancel_while_waiting(server):
     url = server.put("/b", DATA, faults=[{"status": 503, "retry_after": "8"}])
     result = cat(url, "--cancel=300")

@@ -79,7 +79,7 @@ def test_boot_files_on_the_esp(on, tree):
 
 
 def test_over_http(on, web):
-    assert on("uki", "inspect", "--json", web.serve("/os.efi", uki("7"))).document["version"] == "7"
+    assert on("uki", "inspect", "--json", web.put("/os.efi", uki("7"))).document["version"] == "7"
 
 
 def test_from_standard_input(on):

@@ -184,7 +184,7 @@ class Tree:
         self._write("proc/sys/kernel/random/boot_id", f"{uuid.UUID(int=self.boots)}\n")
 
     def reboot(self):
-        """What the firmware does: BootNext once, active or not, else the first active entry of ours.
+        """What the firmware does: BootNext once, active or not, else our first active entry.
         The slot that starts."""
         number = self.boot_next()
         candidates = ([] if number is None else [number]) + self.boot_order()

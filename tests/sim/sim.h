@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A simulated machine: a firmware with boot entries, an ESP, two slots' partitions and kexec, all in
- * memory, behind the same table of operations as the real one. Power can be cut at any operation
+ * A simulated machine: a firmware with boot entries, an ESP, two slots' partitions and kexec, all
+ * in memory, behind the same table of operations as the real one. Power can be cut at any operation
  * that changes something; what was not flushed by then is lost, kept or torn.
  */
 
@@ -18,22 +18,22 @@
 /* Larger than what an install compares and writes in one go. */
 #define SIM_PARTITION_SIZE (1536u << 10)
 #define SIM_VARIABLES_MAX  48
-#define SIM_FILES_MAX	   48
+#define SIM_FILES_MAX      48
 
 /** Ways in which firmware departs from the plain one. Each is a switch of its own. */
 enum sim_quirk {
-	SIM_QUIRK_NEXT_NEEDS_ORDER = 1u << 0,	/* BootNext is ignored unless listed in BootOrder */
-	SIM_QUIRK_DROPS_INACTIVE = 1u << 1,	/* inactive entries vanish at boot */
-	SIM_QUIRK_DUPLICATES_OURS = 1u << 2,	/* every boot adds a copy of the first entry of ours */
+	SIM_QUIRK_NEXT_NEEDS_ORDER = 1u << 0, /* BootNext is ignored unless listed in BootOrder */
+	SIM_QUIRK_DROPS_INACTIVE = 1u << 1,   /* inactive entries vanish at boot */
+	SIM_QUIRK_DUPLICATES_OURS = 1u << 2, /* every boot adds a copy of the first entry of ours */
 };
 
 /** What happens at the chosen operation. */
 enum sim_fault {
 	SIM_NO_FAULT,
 	SIM_CUT_BEFORE, /* power fails before it; unflushed writes are lost */
-	SIM_CUT_AFTER,	/* power fails right after it; unflushed writes had reached the medium */
-	SIM_CUT_TORN,	/* power fails in it; of the unflushed writes any part reached the medium */
-	SIM_FAILS,	/* it fails with EIO, once, and power stays on */
+	SIM_CUT_AFTER,  /* power fails right after it; unflushed writes had reached the medium */
+	SIM_CUT_TORN,   /* power fails in it; of the unflushed writes any part reached the medium */
+	SIM_FAILS,      /* it fails with EIO, once, and power stays on */
 };
 
 struct sim_variable {
@@ -50,8 +50,8 @@ struct sim_file {
 };
 
 struct sim_partition {
-	uint8_t now[SIM_PARTITION_SIZE];     /* as the running system sees it */
-	uint8_t medium[SIM_PARTITION_SIZE];  /* what a power cut leaves */
+	uint8_t now[SIM_PARTITION_SIZE];    /* as the running system sees it */
+	uint8_t medium[SIM_PARTITION_SIZE]; /* what a power cut leaves */
 	bool open;
 	bool held; /* somebody else has it open */
 };
@@ -78,11 +78,11 @@ struct sim {
 	char staged_cmdline[512];
 
 	enum sim_fault fault;
-	unsigned fault_at;	/* the changing operation, counted from 1 */
-	unsigned operations;	/* changing operations so far */
-	bool dead;		/* power is off: everything fails */
+	unsigned fault_at;   /* the changing operation, counted from 1 */
+	unsigned operations; /* changing operations so far */
+	bool dead;           /* power is off: everything fails */
 	unsigned variable_writes;
-	uint32_t seed;		/* for torn writes */
+	uint32_t seed; /* for torn writes */
 };
 
 /** A machine with an empty ESP and empty partitions, switched off. Free with sim_free(). */
@@ -113,8 +113,8 @@ void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at);
 /**
  * Power off, then on: the firmware starts what its variables say. A slot starts when its boot file
  * parses as a UKI and its partition holds the image that its command line names by
- * `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the firmware starts again.
- * Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
+ * `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the firmware starts
+ * again. Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
  */
 enum slot sim_power_cycle(struct sim *sim);
 

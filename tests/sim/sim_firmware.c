@@ -200,7 +200,8 @@ static enum start start_next(struct sim *sim)
 	if (!next)
 		return NOT_STARTED;
 	number = le16(next->data);
-	/* Gone before the entry is loaded, as in EDK2: a cut during the trial looks like its end. */
+	/* Gone before the entry is loaded, as in EDK2: a cut during the trial looks like its end.
+	 */
 	sim_remove_variable(sim, "BootNext");
 	read_order(sim, &order);
 	if (sim->quirks & SIM_QUIRK_NEXT_NEEDS_ORDER && bootorder_find(&order, number) < 0)

@@ -66,8 +66,7 @@ static int after_change(struct sim *sim, int r, struct error *error)
 	return dead(error);
 }
 
-static int sim_read_text(struct machine *machine, const char *path, char **ret,
-	struct error *error)
+static int sim_read_text(struct machine *machine, const char *path, char **ret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 
@@ -82,8 +81,8 @@ static int sim_read_text(struct machine *machine, const char *path, char **ret,
 	return *ret ? 0 : error_memory(error);
 }
 
-static int sim_list(struct machine *machine, const char *path, struct text_list *ret,
-	struct error *error)
+static int sim_list(
+	struct machine *machine, const char *path, struct text_list *ret, struct error *error)
 {
 	(void)machine, (void)ret;
 	return error_failed(error, ENOENT, "%s does not exist", path);
@@ -103,8 +102,8 @@ static struct sim_partition *partition_of(struct sim *sim, const char *device)
 	return NULL;
 }
 
-static int sim_partition_open(struct machine *machine, const char *device,
-	enum partition_mode mode, struct partition **ret, struct error *error)
+static int sim_partition_open(struct machine *machine, const char *device, enum partition_mode mode,
+	struct partition **ret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 	struct sim_partition *partition = partition_of(sim, device);
@@ -142,8 +141,8 @@ static int sim_partition_read(struct machine *machine, struct partition *handle,
 	return 0;
 }
 
-static int sim_partition_write(struct machine *machine, struct partition *handle,
-	uint64_t offset, const void *data, size_t size, struct error *error)
+static int sim_partition_write(struct machine *machine, struct partition *handle, uint64_t offset,
+	const void *data, size_t size, struct error *error)
 {
 	struct sim_partition *partition = (struct sim_partition *)handle;
 	struct sim *sim = sim_of(machine);
@@ -158,8 +157,8 @@ static int sim_partition_write(struct machine *machine, struct partition *handle
 	return r < 0 ? r : after_change(sim, r, error);
 }
 
-static int sim_partition_flush(struct machine *machine, struct partition *handle,
-	struct error *error)
+static int sim_partition_flush(
+	struct machine *machine, struct partition *handle, struct error *error)
 {
 	struct sim_partition *partition = (struct sim_partition *)handle;
 	struct sim *sim = sim_of(machine);
@@ -178,8 +177,8 @@ static void sim_partition_close(struct machine *machine, struct partition *parti
 		((struct sim_partition *)partition)->open = false;
 }
 
-static int sim_partition_holds_root(struct machine *machine, const char *device, bool *ret,
-	struct error *error)
+static int sim_partition_holds_root(
+	struct machine *machine, const char *device, bool *ret, struct error *error)
 {
 	(void)machine, (void)device, (void)error;
 	*ret = false;
@@ -196,8 +195,8 @@ static int sim_esp_open(struct machine *machine, const struct esp_settings *sett
 	return 0;
 }
 
-static int find_file(struct machine *machine, const char *path, struct buffer **ret,
-	struct error *error)
+static int find_file(
+	struct machine *machine, const char *path, struct buffer **ret, struct error *error)
 {
 	if (sim_of(machine)->dead)
 		return dead(error);
@@ -261,8 +260,8 @@ static int sim_esp_replace(struct machine *machine, struct esp *esp, const char 
 	return after_change(sim, r, error);
 }
 
-static int sim_esp_remove(struct machine *machine, struct esp *esp, const char *path,
-	struct error *error)
+static int sim_esp_remove(
+	struct machine *machine, struct esp *esp, const char *path, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 	int r = before_change(sim, error);
@@ -303,8 +302,8 @@ static int sim_esp_list(struct machine *machine, struct esp *esp, const char *pa
 	return exists ? 0 : error_failed(error, ENOENT, "%s does not exist on the ESP", path);
 }
 
-static int sim_esp_space(struct machine *machine, struct esp *esp, struct esp_space *ret,
-	struct error *error)
+static int sim_esp_space(
+	struct machine *machine, struct esp *esp, struct esp_space *ret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 
@@ -314,8 +313,8 @@ static int sim_esp_space(struct machine *machine, struct esp *esp, struct esp_sp
 	return 0;
 }
 
-static int sim_esp_location(struct machine *machine, struct esp *esp, struct esp_location *ret,
-	struct error *error)
+static int sim_esp_location(
+	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error)
 {
 	(void)machine, (void)esp, (void)error;
 	*ret = (struct esp_location){ .partition_number = 1, .start = 2048, .size = 204800 };
@@ -381,8 +380,8 @@ static int sim_variable_read(struct machine *machine, const char *name, uint32_t
 	return buffer_append(ret, data->data, data->size, error);
 }
 
-static int sim_variable_write(struct machine *machine, const char *name, struct span data,
-	struct error *error)
+static int sim_variable_write(
+	struct machine *machine, const char *name, struct span data, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 	struct buffer *present = sim_variable(sim, name);

@@ -3,9 +3,9 @@
 /* The life of a machine: install, start, confirm, roll back, and what is refused on the way. */
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,8 +21,9 @@ DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
 
 static const struct bistable_install_options by_reboot = { .activation = BISTABLE_ACTIVATE_REBOOT };
 static const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
-static const struct bistable_install_options not_activated = { .activation =
-								       BISTABLE_ACTIVATE_NONE };
+static const struct bistable_install_options not_activated = {
+	.activation = BISTABLE_ACTIVATE_NONE
+};
 
 /* Every operation that should work says why when it does not. */
 static void ok(int r, const struct error *error)
@@ -132,7 +133,8 @@ static void test_kexec_refused(void **unused)
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
 
-/* What the stub would add from the ESP is not reproduced: a reason each to start by the firmware. */
+/* What the stub would add from the ESP is not reproduced: a reason each to start by the firmware.
+ */
 static void test_kexec_companions(void **unused)
 {
 	static const struct {
@@ -333,7 +335,8 @@ static void test_fallback_is_not_confirmed(void **unused)
 	sim_power_cycle(sim);
 	mark_good(sim);
 	/* The firmware cannot load the default's file any more and goes on to the next entry. */
-	sim_put_file(sim, "/EFI/metropolis/boot-b.efi", (struct span){ (const uint8_t *)"junk", 4 });
+	sim_put_file(
+		sim, "/EFI/metropolis/boot-b.efi", (struct span){ (const uint8_t *)"junk", 4 });
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
 	assert_int_equal(world_mark_good(sim, false, &error), -EPERM);
@@ -432,7 +435,8 @@ static void test_refused_bundles(void **unused)
 		{ { .image_too_large = true }, "has only", -EFBIG, false },
 		{ { .no_kernel = true }, ".linux", -EBADMSG, false },
 		{ { .wrong_crc = true }, "CRC", -EBADMSG, true },
-		{ { .verity = true, .wrong_root = true }, "do not belong together", -EBADMSG, true },
+		{ { .verity = true, .wrong_root = true }, "do not belong together", -EBADMSG,
+			true },
 		{ { .verity = true, .wrong_tree = true }, "hash tree", -EBADMSG, true },
 	};
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), good = system_new("Y", 5, NULL);

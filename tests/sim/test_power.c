@@ -5,9 +5,9 @@
  * machine must rest in the old system or the complete new one, and go on from there.
  */
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,37 +30,37 @@ static void ok(int r, const struct error *error)
 /* Where in its life the machine is when the fault happens. */
 struct stage {
 	const char *name;
-	bool second;   /* both slots have been installed before */
+	bool second; /* both slots have been installed before */
 	enum bistable_activation how;
 	int (*operation)(struct sim *sim, const struct stage *stage, const struct system *y,
 		struct error *error);
 	bool may_switch; /* the other slot may be what starts afterwards */
 };
 
-static int do_install(struct sim *sim, const struct stage *stage, const struct system *y,
-	struct error *error)
+static int do_install(
+	struct sim *sim, const struct stage *stage, const struct system *y, struct error *error)
 {
 	const struct bistable_install_options options = { .activation = stage->how };
 
 	return world_install(sim, y, &options, NULL, error);
 }
 
-static int do_mark_good(struct sim *sim, const struct stage *stage, const struct system *y,
-	struct error *error)
+static int do_mark_good(
+	struct sim *sim, const struct stage *stage, const struct system *y, struct error *error)
 {
 	(void)stage, (void)y;
 	return world_mark_good(sim, false, error);
 }
 
-static int do_rollback(struct sim *sim, const struct stage *stage, const struct system *y,
-	struct error *error)
+static int do_rollback(
+	struct sim *sim, const struct stage *stage, const struct system *y, struct error *error)
 {
 	(void)y;
 	return world_rollback(sim, stage->how, error);
 }
 
-static int do_mark_bad(struct sim *sim, const struct stage *stage, const struct system *y,
-	struct error *error)
+static int do_mark_bad(
+	struct sim *sim, const struct stage *stage, const struct system *y, struct error *error)
 {
 	(void)stage, (void)y;
 	return world_mark_bad(sim, SLOT_NONE, error);
@@ -76,8 +76,8 @@ static const struct stage stages[] = {
 };
 
 /* The machine just before the stage: a factory one, or one that has been updated once. */
-static struct sim *before(const struct stage *stage, const struct system *x,
-	const struct system *first)
+static struct sim *before(
+	const struct stage *stage, const struct system *x, const struct system *first)
 {
 	const struct bistable_install_options options = { .activation = BISTABLE_ACTIVATE_REBOOT };
 	struct sim *sim = world_new(x);
@@ -120,8 +120,8 @@ static void check_rest(struct sim *sim, const struct system *x)
 
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
 		if (!status->slots[slot].complete && status->slots[slot].entry_active)
-			assert_memory_equal(sim->partitions[slot].medium, x->image.data,
-				x->image.size);
+			assert_memory_equal(
+				sim->partitions[slot].medium, x->image.data, x->image.size);
 	assert_true(status->slots[running].complete);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "world.h"
 
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +32,7 @@ static void append(struct buffer *buffer, const void *data, size_t size)
 	assert_int_equal(buffer_append(buffer, data, size, NULL), 0);
 }
 
-static void hash(const void *salt, size_t salt_size, const uint8_t *data, size_t size,
-	uint8_t *out)
+static void hash(const void *salt, size_t salt_size, const uint8_t *data, size_t size, uint8_t *out)
 {
 	AUTO_SHA256 struct sha256 *sha = NULL;
 
@@ -119,8 +118,8 @@ static void write_bundle(struct system *system, const struct system_faults *faul
 	uint8_t end[22] = "PK\5\6";
 	int fd;
 
-	add_entry(&zip, &directory, "verity_rootfs.img", span_of(&system->image),
-		faults->wrong_crc);
+	add_entry(
+		&zip, &directory, "verity_rootfs.img", span_of(&system->image), faults->wrong_crc);
 	add_entry(&zip, &directory, "kernel_efi.efi", span_of(&system->uki), false);
 	put_le16(end + 8, 2);
 	put_le16(end + 10, 2);
@@ -167,7 +166,8 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 	snprintf(cmdline, sizeof(cmdline),
 		"root=PARTLABEL=METROPOLIS-SYSTEM-X sim.image=%s sim.size=%zu%s%s", hex,
 		system.image.size, *root ? " roothash=" : "", root);
-	system.uki = faults->no_kernel ? make_broken_uki(cmdline) : make_uki(cmdline, version, seed);
+	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
+				       : make_uki(cmdline, version, seed);
 	write_bundle(&system, faults);
 	return system;
 }
@@ -183,8 +183,8 @@ void system_done(struct system *system)
 /* A disk entry of the firmware, and one with attributes, paths and data that nobody here knows. */
 static void foreign_entry(int which, struct buffer *out)
 {
-	static const uint8_t odd[] = { 1, 0, 0, 0x80, 8, 0, 'O', 0, 'd', 0, 'd', 0, 0, 0, 0x7f, 0xff,
-		4, 0, 0x7f, 0xff, 4, 0, 0xde, 0xad, 0xbe, 0xef, 0 };
+	static const uint8_t odd[] = { 1, 0, 0, 0x80, 8, 0, 'O', 0, 'd', 0, 'd', 0, 0, 0, 0x7f,
+		0xff, 4, 0, 0x7f, 0xff, 4, 0, 0xde, 0xad, 0xbe, 0xef, 0 };
 	static const uint8_t disk[] = { 1, 0, 0, 0, 4, 0, 'P', 0, 'X', 0, 'E', 0, 0, 0, 0x7f, 0xff,
 		4, 0 };
 

@@ -24,9 +24,9 @@ struct system {
 /** What may be wrong with a system; zero-initialised: nothing. */
 struct system_faults {
 	bool image_too_large;
-	bool no_kernel;	 /* the UKI has no .linux */
-	bool wrong_crc;	 /* of the image */
-	bool verity;	 /* the image carries a hash tree, and the UKI names its root hash */
+	bool no_kernel;  /* the UKI has no .linux */
+	bool wrong_crc;  /* of the image */
+	bool verity;     /* the image carries a hash tree, and the UKI names its root hash */
 	bool wrong_root; /* with verity: the UKI names another one */
 	bool wrong_tree; /* with verity: one leaf hash is wrong */
 };

@@ -23,8 +23,8 @@ static inline void fat_image_make(struct fat_image *image)
 	uint8_t boot[FAT_IMAGE_SECTOR] = { 0 };
 	uint32_t root_entries = image->bits == 32 ? 0 : 16, sectors;
 
-	image->table_sectors =
-		((image->clusters + 2) * image->bits / 8 + FAT_IMAGE_SECTOR) / FAT_IMAGE_SECTOR;
+	image->table_sectors = ((image->clusters + 2) * image->bits / 8 + FAT_IMAGE_SECTOR)
+			       / FAT_IMAGE_SECTOR;
 	image->first_data = 1 + 2 * image->table_sectors + (root_entries ? 1 : 0);
 	sectors = image->first_data + image->clusters * image->cluster_sectors;
 	put_le16(boot + 11, FAT_IMAGE_SECTOR);
@@ -74,7 +74,10 @@ static inline void fat_image_chain(struct fat_image *image, const uint32_t *chai
 		if (chain[1])
 			fat_image_set(image, chain[0], chain[1]);
 		else if (ended)
-			fat_image_set(image, chain[0], 0x0fffffff >> (image->bits == 32 ? 0 : image->bits == 16 ? 12 : 16));
+			fat_image_set(image, chain[0],
+				0x0fffffff >> (image->bits == 32   ? 0
+					       : image->bits == 16 ? 12
+								   : 16));
 	}
 }
 

@@ -11,8 +11,8 @@
 #include "base/bytes.h"
 #include "base/guid.h"
 
-#define GPT_ENTRIES	128u
-#define GPT_ENTRY_SIZE	128u
+#define GPT_ENTRIES     128u
+#define GPT_ENTRY_SIZE  128u
 #define GPT_HEADER_SIZE 92u
 
 struct gpt_partition {
@@ -87,7 +87,7 @@ static inline void gpt_write(int fd, uint64_t size, uint32_t sector,
 		put_le32(block + 16, gpt_crc32(block, GPT_HEADER_SIZE));
 		if (pwrite(fd, block, sector, (off_t)(at * sector)) != (ssize_t)sector
 			|| pwrite(fd, entries, sizeof(entries), (off_t)(entries_at * sector))
-				!= (ssize_t)sizeof(entries))
+				   != (ssize_t)sizeof(entries))
 			abort();
 	}
 	free(block);

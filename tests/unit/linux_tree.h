@@ -88,7 +88,7 @@ static inline int tree_holds(struct tree *tree, const char *path, const void *da
 	char *content = malloc(size + 1);
 
 	same = fd >= 0 && read(fd, content, size + 1) == (ssize_t)size
-		&& memcmp(content, data, size) == 0;
+	       && memcmp(content, data, size) == 0;
 	if (fd >= 0)
 		close(fd);
 	free(content);

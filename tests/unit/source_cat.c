@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opens a source or a bundle and prints what it gives, for tests/cli/test_http.py and
- * test_bundle.py: source_cat [--OPTION=VALUE]... cat|seek|bundle SPEC
+ * test_source_bundle.py: source_cat [--OPTION=VALUE]... cat|seek|bundle SPEC
  * Standard output: the bytes (cat; seek: backwards, in pieces) or a report (bundle).
  * Standard error: "open: …" when it could be opened, "note: …" for retries, "error: ERRNO text".
  */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>
@@ -69,7 +70,8 @@ static void test_open_refuses(void **state)
 		struct fat_volume volume;
 
 		make(0, &image, &volume);
-		assert_int_equal(pwrite(image.fd, &changes[i].byte, 1, (off_t)changes[i].offset), 1);
+		assert_int_equal(
+			pwrite(image.fd, &changes[i].byte, 1, (off_t)changes[i].offset), 1);
 		assert_int_equal(fat_open(image.fd, &volume), -EINVAL);
 		close(image.fd);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>
@@ -15,8 +16,8 @@
 #include "machine/linux_private.h"
 #include "machine/machine.h"
 
-#define GLOBAL	  "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-#define EFIVARS	  "sys/firmware/efi/efivars/"
+#define GLOBAL    "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+#define EFIVARS   "sys/firmware/efi/efivars/"
 #define BOOT_FILE "/EFI/metropolis/boot-a.efi"
 
 struct fixture {
@@ -174,20 +175,18 @@ static void test_esp_files(void **state)
 	fds = count_fds();
 	assert_int_equal(
 		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 100, &content, &f.error), -ENOENT);
-	assert_int_equal(f.ops->esp_replace(
-				 f.machine, f.esp, BOOT_FILE, span_of_text("content"), &f.error),
+	assert_int_equal(
+		f.ops->esp_replace(f.machine, f.esp, BOOT_FILE, span_of_text("content"), &f.error),
 		0);
 	assert_true(tree_holds(&f.tree, "efi" BOOT_FILE, "content", 7));
-	assert_int_equal(
-		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 7, &content, &f.error), 0);
+	assert_int_equal(f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 7, &content, &f.error), 0);
 	assert_int_equal(content.size, 7);
 	assert_memory_equal(content.data, "content", 7);
 	buffer_done(&content);
 	assert_int_equal(
 		f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 6, &content, &f.error), -EFBIG);
 
-	assert_int_equal(
-		f.ops->esp_list(f.machine, f.esp, "/EFI/metropolis", &names, &f.error), 0);
+	assert_int_equal(f.ops->esp_list(f.machine, f.esp, "/EFI/metropolis", &names, &f.error), 0);
 	assert_int_equal(names.count, 1);
 	assert_string_equal(names.items[0], "boot-a.efi");
 	text_list_done(&names);
@@ -300,8 +299,7 @@ static void test_lock(void **state)
 	assert_int_equal(
 		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &first, &f.error), 0);
 	assert_int_equal(f.error.kind, ERROR_NONE); /* though the folder was missing */
-	assert_int_equal(
-		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &second, &f.error),
+	assert_int_equal(f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &second, &f.error),
 		-EWOULDBLOCK);
 	assert_int_equal(f.error.kind, ERROR_BUSY);
 	f.ops->unlock(f.machine, first);
@@ -325,8 +323,7 @@ static void test_variables(void **state)
 	(void)state;
 	fixture_make(&f);
 	assert_false(f.ops->efi_available(f.machine));
-	assert_int_equal(
-		f.ops->variable_read(f.machine, "BootOrder", &attributes, &data, &f.error),
+	assert_int_equal(f.ops->variable_read(f.machine, "BootOrder", &attributes, &data, &f.error),
 		-EOPNOTSUPP);
 	assert_non_null(strstr(f.error.text, "not started by UEFI"));
 	tree_folder(&f.tree, "sys/firmware/efi");
@@ -342,16 +339,16 @@ static void test_variables(void **state)
 	/* The same again is not written. */
 	assert_int_equal(fstatat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, &before, 0), 0);
 	assert_int_equal(fchmodat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, 0444, 0), 0);
-	assert_int_equal(f.ops->variable_write(f.machine, "BootOrder",
-				 (struct span){ order + 4, 4 }, &f.error),
+	assert_int_equal(f.ops->variable_write(
+				 f.machine, "BootOrder", (struct span){ order + 4, 4 }, &f.error),
 		0);
 	assert_int_equal(fstatat(f.tree.fd, EFIVARS "BootOrder-" GLOBAL, &after, 0), 0);
 	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
-	assert_int_equal(f.ops->variable_read(f.machine, "BootNext", &attributes, &data, NULL),
-		-ENOENT);
+	assert_int_equal(
+		f.ops->variable_read(f.machine, "BootNext", &attributes, &data, NULL), -ENOENT);
 	/* Created when absent. */
-	assert_int_equal(f.ops->variable_write(f.machine, "BootNext",
-				 (struct span){ order + 4, 2 }, &f.error),
+	assert_int_equal(f.ops->variable_write(
+				 f.machine, "BootNext", (struct span){ order + 4, 2 }, &f.error),
 		0);
 	assert_true(tree_holds(&f.tree, EFIVARS "BootNext-" GLOBAL, order, 6));
 	assert_int_equal(f.ops->variable_list(f.machine, &names, &f.error), 0);
@@ -373,8 +370,7 @@ static void test_never_carried_out(void **state)
 	fixture_make(&f);
 	assert_int_equal(f.ops->kexec_preflight(f.machine, &reason, &f.error), 0);
 	assert_string_equal(reason, "kexec is never carried out under --root");
-	assert_int_equal(
-		f.ops->kexec_stage(f.machine, bytes, bytes, "", &f.error), -EOPNOTSUPP);
+	assert_int_equal(f.ops->kexec_stage(f.machine, bytes, bytes, "", &f.error), -EOPNOTSUPP);
 	assert_int_equal(f.ops->kexec_unstage(f.machine, &f.error), 0);
 	assert_int_equal(f.ops->kexec_staged(f.machine, &staged, &f.error), 0);
 	assert_false(staged);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>
@@ -63,10 +64,21 @@ static void check_reads(struct machine *machine, struct partition *partition)
 		uint64_t offset;
 		size_t size;
 	} cases[] = {
-		{ 0, 1 }, { 0, 4096 }, { 4096, 4096 }, { 1, 4095 }, { 511, 2 }, { 4095, 4098 },
-		{ 1 << 20, 1 << 20 }, { (1 << 20) - 1, (2 << 20) + 2 }, { SIZE - 1, 1 },
-		{ SIZE - 512, 512 }, { SIZE - 4608, 4608 }, { SIZE - 5000, 5000 }, { SIZE, 0 },
-		{ 12345, 3000000 }, { 0, SIZE },
+		{ 0, 1 },
+		{ 0, 4096 },
+		{ 4096, 4096 },
+		{ 1, 4095 },
+		{ 511, 2 },
+		{ 4095, 4098 },
+		{ 1 << 20, 1 << 20 },
+		{ (1 << 20) - 1, (2 << 20) + 2 },
+		{ SIZE - 1, 1 },
+		{ SIZE - 512, 512 },
+		{ SIZE - 4608, 4608 },
+		{ SIZE - 5000, 5000 },
+		{ SIZE, 0 },
+		{ 12345, 3000000 },
+		{ 0, SIZE },
 	};
 	AUTO_FREE uint8_t *aligned = NULL;
 	struct error error = { 0 };
@@ -75,9 +87,9 @@ static void check_reads(struct machine *machine, struct partition *partition)
 	for (size_t shift = 0; shift < 2; shift++) {
 		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 			memset(aligned, 0xee, SIZE + 4096);
-			assert_int_equal(machine->ops->partition_read(machine, partition,
-						 cases[i].offset, aligned + shift, cases[i].size,
-						 &error),
+			assert_int_equal(
+				machine->ops->partition_read(machine, partition, cases[i].offset,
+					aligned + shift, cases[i].size, &error),
 				0);
 			for (size_t k = 0; k < cases[i].size; k++) {
 				if (aligned[shift + k] != pattern(cases[i].offset + k))
@@ -87,8 +99,8 @@ static void check_reads(struct machine *machine, struct partition *partition)
 		}
 	}
 	for (uint64_t at = 0; at + 32768 <= SIZE; at += 32768) {
-		assert_int_equal(
-			machine->ops->partition_read(machine, partition, at, aligned, 32768, &error),
+		assert_int_equal(machine->ops->partition_read(
+					 machine, partition, at, aligned, 32768, &error),
 			0);
 		for (size_t k = 0; k < 32768; k += 509)
 			assert_int_equal(aligned[k], pattern(at + k));
@@ -116,8 +128,8 @@ static void test_ranges_and_modes(void **state)
 	static const struct {
 		uint64_t offset;
 		size_t size;
-	} cases[] = { { SIZE, 1 }, { SIZE - 1, 2 }, { UINT64_MAX, 1 }, { 1, SIZE },
-		{ SIZE + 1, 0 }, { UINT64_MAX - 3, 8 } };
+	} cases[] = { { SIZE, 1 }, { SIZE - 1, 2 }, { UINT64_MAX, 1 }, { 1, SIZE }, { SIZE + 1, 0 },
+		{ UINT64_MAX - 3, 8 } };
 	AUTO_FREE uint8_t *data = calloc(1, SIZE);
 	struct partition *partition;
 	struct fixture f;
@@ -138,8 +150,7 @@ static void test_ranges_and_modes(void **state)
 	ops->partition_close(f.machine, partition);
 	assert_int_equal(
 		ops->partition_open(f.machine, LABEL, PARTITION_READ, &partition, &f.error), 0);
-	assert_int_equal(
-		ops->partition_write(f.machine, partition, 0, data, 1, &f.error), -EBADF);
+	assert_int_equal(ops->partition_write(f.machine, partition, 0, data, 1, &f.error), -EBADF);
 	ops->partition_close(f.machine, partition);
 	ops->partition_close(f.machine, NULL);
 	fixture_done(&f);
@@ -240,8 +251,7 @@ static void test_finding(void **state)
 static int make_loop(int file, char node[32])
 {
 	AUTO_CLOSE int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	struct loop_config config = { .fd = (uint32_t)file,
-		.info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct loop_config config = { .fd = (uint32_t)file, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
 	AUTO_CLOSE int fd = -1;
 	int number;
 
@@ -281,8 +291,7 @@ static void test_block_device(void **state)
 	assert_int_equal(
 		ops->partition_open(machine, node, PARTITION_WRITE, &second, &f.error), -EBUSY);
 	assert_non_null(strstr(f.error.text, "in use"));
-	assert_int_equal(
-		ops->partition_open(machine, node, PARTITION_READ, &second, &f.error), 0);
+	assert_int_equal(ops->partition_open(machine, node, PARTITION_READ, &second, &f.error), 0);
 	ops->partition_close(machine, second);
 	check_writes(machine, partition);
 	ops->partition_close(machine, partition);

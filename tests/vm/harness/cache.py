@@ -51,7 +51,7 @@ def digest(*parts: bytes | str | Path) -> str:
 def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
     """The directory `name-key`, filled by `build` if it does not exist. Call it with the lock held.
 
-    Older versions of the same thing are removed, after a day in which another session may still use them.
+    Older versions of the same thing are removed, after an hour in which another session may still use them.
     """
     path = cache_dir() / f"{name}-{key}"
     if not path.exists():
@@ -67,7 +67,7 @@ def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
 def _remove_old(name: str, current: Path) -> None:
     newest = current.stat().st_mtime
     for path in cache_dir().glob(f"{name}-*"):
-        if path != current and newest - path.stat().st_mtime > 24 * 3600:
+        if path != current and newest - path.stat().st_mtime > 3600:
             shutil.rmtree(path, ignore_errors=True)
 
 

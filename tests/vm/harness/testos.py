@@ -181,7 +181,7 @@ def _copy_program(program: Path, root: Path) -> None:
 def _make_image(root: Path, image: Path) -> tuple[str, int]:
     """Writes the erofs image followed by its verity tree; returns the root hash and the tree's offset."""
     name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
-    cache.tool("mkfs.erofs", "-T", "1", "-U", name, "--all-root", image, root)
+    cache.tool("mkfs.erofs", "-zlz4hc", "-T", "1", "-U", name, "--all-root", image, root)
     with open(image, "ab") as file:
         file.truncate(file.tell() + -file.tell() % 4096)
         size = file.tell()
