@@ -56,4 +56,4 @@ def test_install_puts_program_man_pages_and_unit_in_place(tmp_path):
     assert (tmp_path / "usr/local/share/man/man1/bistable.1").stat().st_size > 1000
     assert (tmp_path / "usr/local/share/man/man5/bistable.conf.5").stat().st_size > 1000
     unit = tmp_path / "usr/local/lib/systemd/system/bistable-mark-good.service"
-    assert "bistable mark-good" in unit.read_text()
+    assert "ExecStart=/usr/local/bin/bistable mark-good" in unit.read_text()

@@ -3,6 +3,8 @@
 
 import pytest
 
+import tree as tree_module
+
 COMMANDS = {
     "install": ["SOURCE", "--activate", "--now", "--slot", "--dry-run", "--allow-unsigned",
                 "--force", "--header"],
@@ -130,6 +132,39 @@ def test_wrong_configuration_in_a_drop_in(on, tree):
     (folder / "10-mine.conf").write_text("[boot]\nfrob=1\n")
     result = on("status")
     assert result.code == 2 and "bistable.conf.d/10-mine.conf:2: " in result.stderr, result
+
+
+def test_which_configuration_wins(on, tree):
+    """/usr/lib, then /etc, then the drop-ins by name; /etc hides a drop-in of the same name."""
+    etc, usr = tree.config.parent, tree.root / "usr/lib/bistable"
+
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    kinds = ["K1", "K2", "K3", "K4", "K5"]
+    placeholders = " ".join(f"{kind}-S-X" for kind in kinds)
+    (tree.root / "two.efi").write_bytes(tree_module.uki(cmdline=f"quiet {placeholders}".encode()))
+
+    def wins():
+        text = on("uki", "inspect", "--slot=B", tree.root / "two.efi").stdout
+        return [kind for kind in kinds if f"{kind}-B-X" in text]
+
+    def part(kind):
+        return f"[slots]\nplaceholder={kind}-S-X\nbound={kind}-%s-X\n"
+
+    write(usr / "bistable.conf", part("K1"))
+    assert wins() == ["K1"]
+    write(etc / "bistable.conf", part("K2"))
+    assert wins() == ["K2"]
+    write(usr / "bistable.conf.d/50-x.conf", part("K3"))
+    assert wins() == ["K3"]
+    write(etc / "bistable.conf.d/40-y.conf", part("K4"))
+    assert wins() == ["K3"]
+    write(etc / "bistable.conf.d/50-x.conf", part("K5"))
+    assert wins() == ["K5"]
+    write(etc / "bistable.conf.d/60-note.txt", part("K1"))
+    assert wins() == ["K5"]
 
 
 def test_named_configuration(on, tree):
