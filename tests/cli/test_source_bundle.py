@@ -4,6 +4,7 @@
 import hashlib
 import io
 import os
+import pathlib
 import random
 import struct
 import subprocess
@@ -13,9 +14,8 @@ import pytest
 
 from http_server import Server
 
-CAT = os.environ.get("SOURCE_CAT")
-if not CAT:
-    pytest.skip("SOURCE_CAT does not name the test program", allow_module_level=True)
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+CAT = os.environ.get("SOURCE_CAT", str(PROJECT / "build-asan/tests/source_cat"))
 
 BOOT, SYSTEM = "kernel_efi.efi", "verity_rootfs.img"
 CONTENT = {

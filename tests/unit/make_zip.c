@@ -132,7 +132,7 @@ static void append_central(
 	append_number(out, (has_descriptor(recipe) ? 8u : 0) | recipe->flags, 2);
 	append_number(out, recipe->method, 2);
 	append_number(out, 0, 4);
-	append_number(out, made->crc, 4);
+	append_number(out, made->crc ^ recipe->central_crc_error, 4);
 	append_number(out, wide ? UINT32_MAX : made->compressed, 4);
 	append_number(out, wide ? UINT32_MAX : made->size, 4);
 	append_number(out, strlen(name), 2);

@@ -28,9 +28,10 @@ struct zip_recipe {
 	uint32_t crc_error; /* xor, everywhere */
 	int64_t size_error; /* added, everywhere */
 	unsigned trailing;  /* bytes of rubbish behind the compressed data, counted as part of it */
-	uint32_t local_crc_error; /* xor, only before or behind the data */
-	const char *central_name; /* another name in the central directory */
-	bool unlisted;            /* not in the central directory */
+	uint32_t local_crc_error;   /* xor, only before or behind the data */
+	uint32_t central_crc_error; /* xor, only in the central directory */
+	const char *central_name;   /* another name in the central directory */
+	bool unlisted;              /* not in the central directory */
 };
 
 /** Appends a ZIP of `count` entries to `out`; `zip64`: with ZIP64 end records. */

@@ -293,6 +293,8 @@ static void test_defects(void **state)
 		{ { .local_crc_error = 1 }, -EBADMSG, "a different CRC-32", "CRC-32 is" },
 		{ { .local_crc_error = 1, .style = ZIP_STYLE_DESCRIPTOR }, 1, NULL,
 			"another CRC-32" },
+		{ { .central_crc_error = 1 }, -EBADMSG, "a different CRC-32",
+			"disagree about kernel_efi.efi" },
 		{ { .flags = 1 }, -EOPNOTSUPP, "encrypted", "encrypted" },
 		{ { .flags = 1, .style = ZIP_STYLE_DESCRIPTOR }, -EOPNOTSUPP, "encrypted",
 			"encrypted" },
@@ -361,9 +363,9 @@ static void test_truncated_anywhere(void **state)
 {
 	const struct fixture *fixture = *state;
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 2; i++) {
 		struct buffer zip = make_good(
-			fixture, i & 1 ? ZIP_STYLE_WIDE : ZIP_STYLE_PLAIN, i & 2);
+			fixture, i & 1 ? ZIP_STYLE_WIDE : ZIP_STYLE_PLAIN, i & 1);
 
 		for (size_t size = 0; size < zip.size; size++) {
 			expect_bad((struct span){ zip.data, size }, MODE_SEEKABLE, -EBADMSG, NULL);
@@ -378,11 +380,11 @@ static void test_truncated_anywhere(void **state)
 static void test_damaged_anywhere(void **state)
 {
 	const struct fixture *fixture = *state;
-	static const uint8_t damage[] = { 0x01, 0x80, 0xff };
+	static const uint8_t damage[] = { 0x01, 0xff };
 
-	for (unsigned i = 0; i < 4 * sizeof(damage); i++) {
+	for (unsigned i = 0; i < 2 * sizeof(damage); i++) {
 		struct buffer zip = make_good(
-			fixture, i & 1 ? ZIP_STYLE_WIDE : ZIP_STYLE_PLAIN, i & 2);
+			fixture, i & 1 ? ZIP_STYLE_WIDE : ZIP_STYLE_PLAIN, i & 1);
 		unsigned harmless = 0;
 
 		for (size_t at = 0; at < 2 * zip.size; at++) {

@@ -21,22 +21,26 @@ def assert_settled(status: dict, slot: str, version: str) -> None:
     assert status["slots"][slot]["version"] == version
 
 
-def test_by_reboot(machine, bundle):
+def test_by_reboot(machine, bundle, web):
     machine.boot("X")
     machine.check(f"bistable install {bundle('Y')} --activate=reboot")
     pending = machine.status()
     assert (pending["running"], pending["default"]) == ("A", "A")
     assert (pending["next"], pending["next_how"]) == ("B", "reboot")
     machine.restart("reboot -f", "Y")
+    assert machine.firmware_entry() == "Metropolis Slot B"
     assert not machine.booted_by_kexec()
     assert_trial(machine.status(), "B")
     machine.check("bistable mark-good")
     assert_settled(machine.status(), "B", "2.0")
 
-    machine.restart(f"bistable install {bundle('Z')} --activate=reboot --now", "Z")
+    bundle("Z")
+    without_range = web.url("plain/Z.zip")
+    machine.restart(f"bistable install {without_range} --activate=reboot --now", "Z")
     assert_trial(machine.status(), "A")
     machine.check("bistable mark-good")
     machine.cold_boot("Z")
+    assert machine.firmware_entry() == "Metropolis Slot A"
     assert_settled(machine.status(), "A", "3.0")
     assert machine.status()["slots"]["A"]["cold_boot_proven"] is True
 

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replacing files on the real vfat: whatever a power cut leaves, a file is its old or its new content.
+"""Replacing files on the real vfat: whatever a power cut leaves, a file is its old or its new content,
+and the slot's record says nothing that is not true.
 
 A machine runs on a disk whose writes QEMU logs. Then every state is built that a power cut may have left,
 prefixes and reorderings within a flush epoch, and read by our own strict FAT32 reader.
 """
 
+import hashlib
+import json
 import os
 import random
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import disk, fat32, testos, uki, writelog
 
+RECORD = "/EFI/metropolis/boot-b.state"
 NAIVE = "/EFI/metropolis/naive.efi"
 
 
@@ -33,8 +38,8 @@ def small_uki(system, seed: int, size: int) -> bytes:
     return data
 
 
-def outcomes(base: Path, log: Path, path: str, known: dict[bytes | None, str]) -> Counter:
-    """How often a file is found in which state, over all power cuts."""
+def outcomes(base: Path, log: Path, judge: Callable[[fat32.Fat32], str]) -> Counter:
+    """How often each judgement is passed on the file system, over all power cuts."""
     epochs = writelog.read_epochs(log, disk.ESP.start, disk.ESP.start + disk.ESP.size)
     assert epochs, "nothing was written to the ESP"
     first = disk.ESP.start // disk.SECTOR
@@ -47,11 +52,24 @@ def outcomes(base: Path, log: Path, path: str, known: dict[bytes | None, str]) -
                 return overlay.get(number) or os.pread(image.fileno(), disk.SECTOR, number * disk.SECTOR)
 
             try:
-                content = fat32.Fat32(read_sector).read_file(path)
-                found[known.get(content, "something else")] += 1
+                found[judge(fat32.Fat32(read_sector))] += 1
             except fat32.Damage as damage:
                 found[str(damage)] += 1
     return found
+
+
+def judge_record(record: bytes | None, boot_file: bytes) -> str:
+    """What the slot's record says, and whether that is true of the boot file found with it."""
+    if record is None:
+        return "no record"
+    try:
+        fields = json.loads(record)
+    except ValueError:
+        return "unreadable record"
+    if not fields["complete"]:
+        return "incomplete"
+    true = fields["boot_file"]["sha256"] == hashlib.sha256(boot_file).hexdigest()
+    return "complete" if true else "a record of something else"
 
 
 def record(machine, tmp_path: Path, command: str) -> Path:
@@ -73,7 +91,8 @@ def test_the_checker_finds_a_naive_replacement(machine, web, tmp_path):
     command = f"wget -q -O /run/new {web.offer(tmp_path / 'new.bin')} && cd /boot/EFI/metropolis"
     command += " && cp /run/new new.tmp && sync && mv new.tmp naive.efi && sync"
     base = record(machine, tmp_path, command)
-    found = outcomes(base, machine.write_log, NAIVE, {old: "old", new: "new"})
+    names = {old: "old", new: "new"}
+    found = outcomes(base, machine.write_log, lambda files: names.get(files.read_file(NAIVE), "something else"))
     assert found["old"] and found["new"]
     assert set(found) - {"old", "new"}, f"the checker sees no damage: {found}"
 
@@ -87,9 +106,17 @@ def test_boot_file_is_replaced_safely(machine, web, system, tmp_path):
     base = record(machine, tmp_path, f"bistable install {web.offer(tmp_path / 'small.zip')} --activate=none")
 
     assert disk.get_file(machine.disk, disk.BOOT_FILE["B"]) == bound_new
-    found = outcomes(base, machine.write_log, disk.BOOT_FILE["B"], {old: "old", bound_new: "new"})
-    print(found)
-    assert found["old"] and found["new"]
-    assert set(found) == {"old", "new"}, found
+    names = {old: "old", bound_new: "new"}
+
+    def judge(files: fat32.Fat32) -> str:
+        boot_file = files.read_file(disk.BOOT_FILE["B"])
+        if boot_file not in names:
+            return "something else"
+        return f"{names[boot_file]}, {judge_record(files.read_file(RECORD), boot_file)}"
+
+    found = outcomes(base, machine.write_log, judge)
+    assert found["old, incomplete"] and found["new, incomplete"] and found["new, complete"], found
+    possible = {"old, no record", "old, incomplete", "new, incomplete", "new, complete"}
+    assert set(found) <= possible, found
     for name, content in untouched.items():
         assert disk.get_file(machine.disk, name) == content

@@ -87,9 +87,8 @@ class Machine:
             self._command(sockets), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         log.close()
-        self._qmp = Qmp(self._wait_socket(sockets / "qmp"))
-        self._agent = socket.socket(socket.AF_UNIX)
-        self._agent.connect(str(self._wait_socket(sockets / "agent")))
+        self._qmp = Qmp(self._connect(sockets / "qmp"))
+        self._agent = self._connect(sockets / "agent")
         self._lines, self._partial = [], b""
 
     def power_cut(self) -> None:
@@ -181,6 +180,11 @@ class Machine:
         assert self._qmp is not None
         return 1 + self._qmp.collect().count("RESET")
 
+    def firmware_entry(self) -> str:
+        """The description of the boot entry that the firmware started last."""
+        started = re.findall(r'BdsDxe: starting Boot[0-9A-F]{4} "([^"]*)"', self.console_tail(1000))
+        return started[-1] if started else ""
+
     def booted_by_kexec(self) -> bool:
         return self.check("cat /proc/sys/kernel/bootloader_type").strip() == "208"
 
@@ -218,14 +222,21 @@ class Machine:
             f"log.driver=file,log.filename={self.write_log},log-super-update-interval=1"
         )
 
-    def _wait_socket(self, path: Path) -> Path:
+    def _connect(self, path: Path) -> socket.socket:
+        """Connects to QEMU's socket, as soon as QEMU listens on it."""
+        assert self._process is not None
         deadline = time.monotonic() + 20
-        while not path.exists():
-            assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise self._error("QEMU did not start: " + (self.directory / "qemu.log").read_text())
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(path))
+                return connection
+            except OSError as error:
+                connection.close()
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    log = (self.directory / "qemu.log").read_text()
+                    raise self._error(f"QEMU did not start: {error}\n{log}") from None
             time.sleep(0.02)
-        return path
 
     def _next_line(self, deadline: float, what: str) -> str:
         assert self._agent is not None and self._process is not None, "the machine is off"

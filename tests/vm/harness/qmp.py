@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 
 
 class Qmp:
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._socket.settimeout(10)
-        self._socket.connect(str(path))
         self._buffer = b""
         self.events: list[str] = []
         self._receive()  # the greeting
