@@ -134,6 +134,11 @@ static int give_result(int r, struct bistable_result *from, struct bistable_resu
 	return give(r, why, error);
 }
 
+static int no_slot(char letter, struct error *error)
+{
+	return error_set(error, ERROR_USAGE, EINVAL, "there is no slot '%c': it is A or B", letter);
+}
+
 int bistable_install(struct bistable *bistable, const struct bistable_install_options *options,
 	struct bistable_result *ret, struct bistable_error *error)
 {
@@ -141,6 +146,8 @@ int bistable_install(struct bistable *bistable, const struct bistable_install_op
 	struct error why = { 0 };
 	int r;
 
+	if (options->slot && slot_from_letter(options->slot) == SLOT_NONE)
+		return give(no_slot(options->slot, &why), &why, error);
 	r = install_run(bistable->context, options, &result, &why);
 	return give_result(r, &result, ret, &why, error);
 }
@@ -202,6 +209,8 @@ int bistable_mark_bad(
 	enum slot slot;
 	int r;
 
+	if (letter && slot_from_letter(letter) == SLOT_NONE)
+		return give(no_slot(letter, &why), &why, error);
 	r = confirm_mark_bad(bistable->context, slot_from_letter(letter), &slot, &why);
 	if (r == 0)
 		*ret_slot = slot_letter(slot);

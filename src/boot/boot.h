@@ -28,7 +28,6 @@ struct boot_slot_view {
 	bool present;    /* an entry starts this slot's boot file */
 	uint16_t number; /* of the entry */
 	bool active;
-	bool listed; /* in BootOrder */
 };
 
 /** How the backend sees the machine. Free with boot_view_done(). */
@@ -55,7 +54,7 @@ struct boot_ops {
 	int (*view)(struct boot *boot, struct boot_view *ret, struct error *error);
 	/**
 	 * Both slots have an entry that is listed, and nothing chosen for the next start names
-	 * `target`. `running` (unless SLOT_NONE) comes before `target`.
+	 * `target`. `running` (unless SLOT_NONE) is active and comes before `target`.
 	 */
 	int (*prepare)(struct boot *boot, enum slot running, enum slot target,
 		const bool startable[SLOT_COUNT], struct error *error);

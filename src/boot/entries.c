@@ -103,7 +103,6 @@ int entries_read(const struct boot_settings *settings, const struct guid *partuu
 	r = machine->ops->variable_list(machine, &names, error);
 	if (r < 0)
 		return r;
-	entries.volatile_storage = text_list_contains(&names, "RTStorageVolatile");
 	entries.items = calloc(names.count + 1, sizeof(*entries.items));
 	/* Room for the two entries that may be created. */
 	entries.taken = calloc(names.count + SLOT_COUNT, sizeof(*entries.taken));
@@ -158,6 +157,17 @@ struct entry *entries_find(const struct entries *entries, uint16_t number)
 		if (entries->items[i].number == number)
 			return &entries->items[i];
 	return NULL;
+}
+
+uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uint16_t otherwise)
+{
+	for (size_t i = 0; i < entries->order.count; i++) {
+		const struct entry *entry = entries_find(entries, entries->order.numbers[i]);
+
+		if (entry && entry->slot == slot)
+			return entry->number;
+	}
+	return otherwise;
 }
 
 static bool is_taken(const struct entries *entries, uint16_t number)

@@ -33,7 +33,6 @@ struct entries {
 	uint16_t *taken; /* numbers of all Boot#### variables, readable or not */
 	size_t taken_count;
 	struct bootorder order;
-	bool volatile_storage;    /* RTStorageVolatile: runtime writes vanish on reset (EBBR) */
 	struct text_list skipped; /* variables that could not be read or parsed, and why */
 };
 
@@ -50,6 +49,12 @@ int entries_read(const struct boot_settings *settings, const struct guid *partuu
  * unlisted, first in BootOrder, then the lowest number. NULL: none.
  */
 struct entry *entries_of_slot(const struct entries *entries, enum slot slot);
+
+/**
+ * The number listed first in BootOrder among the entries that name the slot's boot file: the
+ * firmware may have added one of its own for it. `otherwise` when none is listed.
+ */
+uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uint16_t otherwise);
 
 /** The entry with that number, or NULL. */
 struct entry *entries_find(const struct entries *entries, uint16_t number);

@@ -45,18 +45,16 @@ static int read_entries(struct firmware *firmware, struct entries *ret, struct e
 		return error_failed(error, EOPNOTSUPP,
 			"this system was not started by UEFI, or efivarfs is not mounted on "
 			"/sys/firmware/efi/efivars: there are no boot entries to work with");
+	if (machine->ops->variables_volatile(machine))
+		return error_failed(error, EOPNOTSUPP,
+			"this firmware forgets boot entries that a running system writes "
+			"(RTStorageVolatile): slots cannot be switched by boot entries here");
 	r = esp_location(firmware, &location, error);
 	if (r < 0)
 		return r;
 	r = entries_read(&firmware->settings, &location.partuuid, ret, error);
 	if (r < 0)
 		return r;
-	if (ret->volatile_storage) {
-		entries_done(ret);
-		return error_failed(error, EOPNOTSUPP,
-			"this firmware forgets boot entries that a running system writes "
-			"(RTStorageVolatile): slots cannot be switched by boot entries here");
-	}
 	for (size_t i = 0; i < ret->skipped.count; i++)
 		report_warning(firmware->settings.report, "%s", ret->skipped.items[i]);
 	return 0;
@@ -260,25 +258,54 @@ static int clear_next(struct firmware *firmware, const struct entries *entries, 
 	return machine->ops->variable_delete(machine, "BootNext", error);
 }
 
+/* Complete pair; the slot's entry is active and comes before any that names the other slot's file.
+ */
+static int put_first(struct firmware *firmware, enum slot slot, const bool startable[SLOT_COUNT],
+	struct entries *entries, uint16_t numbers[SLOT_COUNT], bool *ret_moved, struct error *error)
+{
+	enum slot other = slot_other(slot);
+	struct entry *entry;
+	int r;
+
+	r = complete_pair(firmware, startable, slot, entries, numbers, error);
+	if (r < 0)
+		return r;
+	entry = entries_find(entries, numbers[slot]);
+	if (entry) {
+		r = write_entry(firmware, entry, entry->option.attributes | LOADOPT_ACTIVE, error);
+		if (r < 0)
+			return r;
+	}
+	*ret_moved = bootorder_put_before(&entries->order, numbers[slot],
+		entries_first_listed(entries, other, numbers[other]));
+	return write_order(firmware, &entries->order, error);
+}
+
 static int firmware_prepare(struct boot *boot, enum slot running, enum slot target,
 	const bool startable[SLOT_COUNT], struct error *error)
 {
 	struct firmware *firmware = firmware_of(boot);
 	AUTO_ENTRIES struct entries entries = { 0 };
 	uint16_t numbers[SLOT_COUNT];
-	enum slot first = running != SLOT_NONE ? running : slot_other(target);
+	bool moved;
 	int r;
 
-	r = complete_pair(firmware, startable, first, &entries, numbers, error);
-	if (r < 0)
-		return r;
-	if (running != SLOT_NONE && running != target)
-		bootorder_put_before(&entries.order, numbers[running], numbers[target]);
-	r = write_order(firmware, &entries.order, error);
-	if (r < 0)
-		return r;
+	if (running != SLOT_NONE) {
+		/* It runs, and soon it is the only one left: startable, whatever its record says.
+		 */
+		const bool at_least[SLOT_COUNT] = {
+			startable[SLOT_A] || running == SLOT_A,
+			startable[SLOT_B] || running == SLOT_B,
+		};
 
-	return clear_next(firmware, &entries, target, error);
+		r = put_first(firmware, running, at_least, &entries, numbers, &moved, error);
+	} else {
+		r = complete_pair(
+			firmware, startable, slot_other(target), &entries, numbers, error);
+		if (r == 0)
+			r = write_order(firmware, &entries.order, error);
+	}
+	return r < 0 ? r : clear_next(firmware, &entries, target, error);
 }
 
 static int firmware_start_next(struct boot *boot, enum slot slot, struct error *error)
@@ -337,25 +364,16 @@ static int firmware_confirm(struct boot *boot, enum slot slot, const bool starta
 	struct firmware *firmware = firmware_of(boot);
 	AUTO_ENTRIES struct entries entries = { 0 };
 	uint16_t numbers[SLOT_COUNT];
-	struct entry *entry;
 	unsigned removed = 0;
+	bool moved;
 	int r;
 
-	r = complete_pair(firmware, startable, slot, &entries, numbers, error);
+	r = put_first(firmware, slot, startable, &entries, numbers, &moved, error);
 	if (r < 0)
 		return r;
-	entry = entries_find(&entries, numbers[slot]);
-	if (entry) {
-		r = write_entry(firmware, entry, entry->option.attributes | LOADOPT_ACTIVE, error);
-		if (r < 0)
-			return r;
-	}
-	if (bootorder_put_before(&entries.order, numbers[slot], numbers[slot_other(slot)]))
+	if (moved)
 		report_note(firmware->settings.report, "%s now comes first in BootOrder",
 			firmware->settings.descriptions[slot]);
-	r = write_order(firmware, &entries.order, error);
-	if (r < 0)
-		return r;
 	if (duplicates) {
 		r = remove_duplicates(firmware, &entries, numbers, &removed, error);
 		if (r < 0)
@@ -368,19 +386,15 @@ static int firmware_confirm(struct boot *boot, enum slot slot, const bool starta
 static int firmware_demote(struct boot *boot, enum slot slot, struct error *error)
 {
 	struct firmware *firmware = firmware_of(boot);
-	bool startable[SLOT_COUNT];
 	AUTO_ENTRIES struct entries entries = { 0 };
 	uint16_t numbers[SLOT_COUNT];
+	bool startable[SLOT_COUNT], moved;
 	int r;
 
 	assert(slot == SLOT_A || slot == SLOT_B);
 	startable[slot] = false;
 	startable[slot_other(slot)] = true;
-	r = complete_pair(firmware, startable, slot_other(slot), &entries, numbers, error);
-	if (r < 0)
-		return r;
-	bootorder_put_before(&entries.order, numbers[slot_other(slot)], numbers[slot]);
-	r = write_order(firmware, &entries.order, error);
+	r = put_first(firmware, slot_other(slot), startable, &entries, numbers, &moved, error);
 	if (r == 0)
 		r = clear_next(firmware, &entries, slot, error);
 	return r < 0 ? r : set_active(firmware, slot, false, error);
@@ -448,7 +462,6 @@ static int fill_view(struct firmware *firmware, const struct guid *partuuid, str
 			.present = true,
 			.number = entry->number,
 			.active = entry->option.attributes & LOADOPT_ACTIVE,
-			.listed = bootorder_find(&entries.order, entry->number) >= 0,
 		};
 	}
 	r = view_order(&entries, view, error);

@@ -189,31 +189,54 @@ static int try_kexec(struct context *context, enum slot slot, const struct uki *
 }
 
 static int record_attempt(struct context *context, enum slot slot, struct record *record,
-	const char *how, struct error *error)
+	const char *boot_id, const char *how, struct error *error)
 {
 	struct state_attempt attempt = { .outcome = STATE_PENDING };
 
 	attempt.time = context->machine->ops->now(context->machine);
-	context_boot_id(context, attempt.boot_id);
-	strncpy(attempt.how, how, sizeof(attempt.how) - 1);
+	strcpy(attempt.boot_id, boot_id);
+	strcpy(attempt.how, how);
 	state_add_attempt(&record->state, &attempt);
 	return record_write(context, slot, record, error);
+}
+
+/* The attempt is on record before anything can start it; BootNext comes last of all. */
+static int choose(struct context *context, enum slot slot, struct record *record,
+	const char *boot_id, bool kexec, struct error *error)
+{
+	struct machine *machine = context->machine;
+	int r;
+
+	r = record_attempt(context, slot, record, boot_id, kexec ? "kexec" : "reboot", error);
+	if (r == 0 && !kexec)
+		r = context->boot->ops->start_next(context->boot, slot, error);
+	if (r == 0)
+		return 0;
+	if (kexec)
+		machine->ops->kexec_unstage(machine, NULL);
+	/* Nothing was chosen after all. */
+	if (record_drop_pending(record, boot_id))
+		record_write(context, slot, record, NULL);
+	return r;
 }
 
 int activate_slot(struct context *context, enum slot slot, struct record *record,
 	enum bistable_activation how, const struct uki *uki, struct bistable_result *result,
 	struct error *error)
 {
-	struct machine *machine = context->machine;
 	AUTO_FREE char *fallback = NULL;
-	bool kexec = false;
+	bool kexec = false, dropped;
+	char boot_id[37];
 	int r;
 
+	/* What this boot chose before was taken back by activate_prepare(). */
+	context_boot_id(context, boot_id);
+	dropped = record_drop_pending(record, boot_id);
 	if (how == BISTABLE_ACTIVATE_DEFAULT)
 		how = context->config.activation;
 	result->activation = BISTABLE_ACTIVATE_NONE;
 	if (how == BISTABLE_ACTIVATE_NONE)
-		return 0;
+		return dropped ? record_write(context, slot, record, error) : 0;
 	if (how != BISTABLE_ACTIVATE_REBOOT) {
 		r = try_kexec(context, slot, uki, &kexec, &fallback, error);
 		if (r < 0)
@@ -223,19 +246,9 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 				"slot %c is ready but not activated: kexec is not possible: %s",
 				slot_letter(slot), fallback);
 	}
-
-	/* The attempt is on record before anything can start it; BootNext comes last of all. */
-	r = record_attempt(context, slot, record, kexec ? "kexec" : "reboot", error);
-	if (r < 0) {
-		if (kexec)
-			machine->ops->kexec_unstage(machine, NULL);
+	r = choose(context, slot, record, boot_id, kexec, error);
+	if (r < 0)
 		return r;
-	}
-	if (!kexec) {
-		r = context->boot->ops->start_next(context->boot, slot, error);
-		if (r < 0)
-			return r;
-	}
 	result->activation = kexec ? BISTABLE_ACTIVATE_KEXEC : BISTABLE_ACTIVATE_REBOOT;
 	result->fallback = TAKE(fallback);
 	return 0;

@@ -62,12 +62,21 @@ static int check_signature(struct context *context, const struct uki *uki, struc
 {
 	struct machine *machine = context->machine;
 	AUTO_BUFFER struct buffer value = { 0 };
+	struct error why = { 0 };
 	uint32_t attributes;
+	int r;
 
-	if (!uki->has_signature
-		|| machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, NULL) < 0
-		|| value.size != 1 || value.data[0] == 0)
+	if (!uki->has_signature || !machine->ops->efi_available(machine))
 		return 0;
+	r = machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, &why);
+	if (r == -ENOENT || (r == 0 && value.size == 1 && value.data[0] == 0))
+		return 0;
+	if (r < 0)
+		return error_failed(error, -r,
+			"the UKI is signed and must be bound to its slot, but it cannot be told "
+			"whether "
+			"Secure Boot is on: %s",
+			why.text);
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"the UKI is signed, Secure Boot is on, and its command line holds the placeholder "
 		"%s: "
@@ -112,7 +121,8 @@ static int check(
 	r = sha256_of(file->bytes.data, file->bytes.size, file->payload.sha256, error);
 	if (r == 0)
 		r = uki_parse(span_of(&file->bytes), &file->uki, error);
-	if (r == 0)
+	/* Other kernels say nothing of their size. */
+	if (r == 0 && file->uki.pe.machine == PE_MACHINE_X86_64)
 		r = kernel_parse(file->uki.kernel, &kernel, error);
 	if (r == 0)
 		r = bind_to(context, slot, file, error);
@@ -143,25 +153,35 @@ int bootfile_read(struct context *context, struct bundle *bundle,
 	return 0;
 }
 
+/* Bytes of a file on the ESP; 0 when it is absent. */
+static uint64_t size_on_esp(struct context *context, const char *path)
+{
+	uint64_t size = 0;
+
+	context->machine->ops->esp_digest(context->machine, context->esp, path, NULL, &size, NULL);
+	return size;
+}
+
 int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 	bool *ret_remove_first, struct error *error)
 {
+	const char *path = context->config.boot_file[slot];
+	AUTO_FREE char *leftover = text_format("%s" MACHINE_NEW_SUFFIX, path);
 	struct machine *machine = context->machine;
 	struct esp_space space;
-	uint64_t present = 0;
 	char need[16], have[16];
-	bool equal;
 	int r;
 
-	*ret_remove_first = false;
+	if (!leftover)
+		return error_memory(error);
 	r = machine->ops->esp_space(machine, context->esp, &space, error);
 	if (r < 0)
 		return r;
+	*ret_remove_first = false;
+	space.free += size_on_esp(context, leftover);
 	if (space.free >= size + SPACE_MARGIN)
 		return 0;
-	r = machine->ops->esp_compare(machine, context->esp, context->config.boot_file[slot],
-		(struct span){ NULL, 0 }, &equal, &present, NULL);
-	if (r == 0 && space.free + present >= size + SPACE_MARGIN) {
+	if (space.free + size_on_esp(context, path) >= size + SPACE_MARGIN) {
 		*ret_remove_first = true;
 		return 0;
 	}
@@ -177,18 +197,19 @@ int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 int bootfile_is_present(struct context *context, enum slot slot, const struct bootfile *file,
 	bool *ret, struct error *error)
 {
+	uint8_t digest[SHA256_SIZE];
 	struct error why = { 0 };
 	int r;
 
-	r = context->machine->ops->esp_compare(context->machine, context->esp,
-		context->config.boot_file[slot], span_of(&file->bytes), ret, NULL, &why);
-	if (r == -ENOENT) {
-		*ret = false;
-		return 0;
+	r = context->machine->ops->esp_digest(context->machine, context->esp,
+		context->config.boot_file[slot], digest, NULL, &why);
+	if (r < 0 && r != -ENOENT) {
+		if (error)
+			*error = why;
+		return r;
 	}
-	if (r < 0 && error)
-		*error = why;
-	return r;
+	*ret = r == 0 && memcmp(digest, file->bound.sha256, SHA256_SIZE) == 0;
+	return 0;
 }
 
 int bootfile_write(

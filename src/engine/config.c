@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <ini.h>
-
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "format/ini.h"
 
 #define TIMEOUT_MAX (7 * 24 * 3600u)
 
@@ -19,7 +18,6 @@ struct draft {
 	char *bound, *boot_file, *description, *system_device;
 	char *partition_number, *start, *size, *partuuid;
 	char *backend;
-	struct error found; /* by the handler; the line comes from inih */
 };
 
 static int set_text(void *place, const char *value)
@@ -128,33 +126,26 @@ static const struct key {
 #undef DRAFT
 };
 
-static int handle(void *user, const char *section, const char *name, const char *value)
+static int handle(void *context, const char *section, const char *name, const char *value,
+	struct error *error)
 {
-	struct draft *draft = user;
-	int r;
+	struct draft *draft = context;
 
-	/* inih goes on after an error and reports the first line: so do we. */
-	if (draft->found.kind != ERROR_NONE)
-		return 0;
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		const struct key *key = &keys[i];
+		int r;
 
 		if (strcmp(key->section, section) != 0 || strcmp(key->name, name) != 0)
 			continue;
-		r = value ? key->set((char *)draft + key->offset, value) : -EINVAL;
-		if (r == 0)
-			return 1;
-		if (r == -ENOMEM)
-			error_memory(&draft->found);
-		else
-			error_set(&draft->found, ERROR_USAGE, EINVAL,
+		r = key->set((char *)draft + key->offset, value);
+		if (r == -EINVAL)
+			return error_set(error, ERROR_USAGE, EINVAL,
 				"'%s' in [%s] wants %s, not '%s'", name, section, key->wants,
-				value ? value : "");
-		return 0;
+				value);
+		return r < 0 ? error_memory(error) : 0;
 	}
-	error_set(&draft->found, ERROR_USAGE, EINVAL, "unknown key '%s' in section [%s]", name,
-		section);
-	return 0;
+	return error_set(
+		error, ERROR_USAGE, EINVAL, "unknown key '%s' in section [%s]", name, section);
 }
 
 static int read_file(struct machine *machine, const char *path, bool required, struct draft *draft,
@@ -162,7 +153,8 @@ static int read_file(struct machine *machine, const char *path, bool required, s
 {
 	AUTO_FREE char *text = NULL;
 	struct error why = { 0 };
-	int r, line;
+	size_t line = 0;
+	int r;
 
 	r = machine->ops->read_text(machine, path, &text, &why);
 	if (r == -ENOENT && !required)
@@ -170,65 +162,50 @@ static int read_file(struct machine *machine, const char *path, bool required, s
 	if (r < 0)
 		return error_set(error, ERROR_USAGE, -r, "configuration %s cannot be read: %s",
 			path, why.text);
-	line = ini_parse_string(text, handle, draft);
-	if (line < 0)
-		return error_memory(error);
-	if (line == 0)
-		return 0;
-	if (draft->found.kind == ERROR_FAILED)
-		return error_memory(error);
-	return error_set(error, ERROR_USAGE, EINVAL, "%s:%d: %s", path, line,
-		draft->found.kind != ERROR_NONE ? draft->found.text
-						: "neither a [section] nor 'key = value'");
+	r = ini_parse(text, handle, draft, &line, error);
+	if (r < 0)
+		error_prefix(error, "%s:%zu", path, line);
+	return r;
 }
 
-static int add_drop_ins(
+static int list_drop_ins(
 	struct machine *machine, const char *folder, struct text_list *names, struct error *error)
 {
-	AUTO_TEXT_LIST struct text_list found = { 0 };
+	struct error why = { 0 };
 	int r;
 
-	r = machine->ops->list(machine, folder, &found, NULL);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
+	r = machine->ops->list(machine, folder, names, &why);
+	if (r < 0 && r != -ENOENT)
 		return error_set(error, ERROR_USAGE, -r, "configuration %s cannot be listed: %s",
-			folder, strerror(-r));
-	for (size_t i = 0; i < found.count; i++) {
-		if (!text_ends_with(found.items[i], ".conf")
-			|| text_list_contains(names, found.items[i]))
-			continue;
-		r = text_list_add(names, error, "%s", found.items[i]);
-		if (r < 0)
-			return r;
-	}
+			folder, why.text);
 	return 0;
 }
 
+/* In the order of their names, wherever they lie; /etc hides an equal name. */
 static int read_drop_ins(struct machine *machine, struct draft *draft, struct error *error)
 {
 	static const char *const folders[] = { "/etc/bistable/bistable.conf.d",
 		"/usr/lib/bistable/bistable.conf.d" };
-	AUTO_TEXT_LIST struct text_list names = { 0 }, etc = { 0 };
+	AUTO_TEXT_LIST struct text_list local = { 0 }, all = { 0 };
 	int r;
 
-	for (size_t i = 0; i < 2; i++) {
-		r = add_drop_ins(machine, folders[i], &names, error);
-		if (r == 0 && i == 0)
-			r = add_drop_ins(machine, folders[0], &etc, error);
-		if (r < 0)
-			return r;
-	}
-	text_list_sort(&names);
-	for (size_t i = 0; i < names.count; i++) {
-		bool local = text_list_contains(&etc, names.items[i]);
-		AUTO_FREE char *path = text_format("%s/%s", folders[local ? 0 : 1], names.items[i]);
+	r = list_drop_ins(machine, folders[0], &local, error);
+	if (r == 0)
+		r = list_drop_ins(machine, folders[1], &all, error);
+	for (size_t i = 0; r == 0 && i < local.count; i++)
+		if (!text_list_contains(&all, local.items[i]))
+			r = text_list_add(&all, error, "%s", local.items[i]);
+	text_list_sort(&all);
+	for (size_t i = 0; r == 0 && i < all.count; i++) {
+		const char *folder = folders[text_list_contains(&local, all.items[i]) ? 0 : 1];
+		AUTO_FREE char *path = text_format("%s/%s", folder, all.items[i]);
 
-		r = path ? read_file(machine, path, true, draft, error) : error_memory(error);
-		if (r < 0)
-			return r;
+		if (!path)
+			r = error_memory(error);
+		else if (text_ends_with(path, ".conf"))
+			r = read_file(machine, path, true, draft, error);
 	}
-	return 0;
+	return r;
 }
 
 static int expand_pair(
@@ -273,6 +250,15 @@ static int finish_boot_files(struct config *config, struct error *error)
 		if (!config->state_file[slot])
 			return error_memory(error);
 	}
+	if (strcasecmp(config->state_file[SLOT_A], config->state_file[SLOT_B]) == 0
+		|| strcasecmp(config->state_file[SLOT_A], config->boot_file[SLOT_A]) == 0)
+		return error_set(error, ERROR_USAGE, EINVAL,
+			"boot-file: the state records lie beside %s and %s with the suffix .state, "
+			"and "
+			"that names one file twice; put the slot's letter before the last dot, as "
+			"in "
+			"boot-%%l.efi",
+			config->boot_file[SLOT_A], config->boot_file[SLOT_B]);
 	if (slash[0] - config->boot_file[0] != slash[1] - config->boot_file[1]
 		|| strncmp(config->boot_file[0], config->boot_file[1],
 			(size_t)(slash[0] - config->boot_file[0])))

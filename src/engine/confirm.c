@@ -29,7 +29,7 @@ static int refuse_fallback(struct context *context, enum slot running, struct re
 	int r;
 
 	if (record_open_attempt(&records->of[running], boot_id) || !record_startable(other)
-		|| !other->state.confirmed || !records->of[running].state.confirmed)
+		|| !other->state.confirmed)
 		return 0;
 	r = context->boot->ops->view(context->boot, &view, error);
 	if (r < 0)
@@ -108,7 +108,7 @@ static int close_other_attempt(struct context *context, enum slot other, struct 
 static int check_running_record(
 	const struct record *record, enum slot running, bool force, struct error *error)
 {
-	if (record_complete(record) || (force && record->has_boot_file))
+	if (record_startable(record) || (force && record->has_boot_file))
 		return 0;
 	if (!record->has_boot_file)
 		return error_failed(error, ENOENT,
@@ -119,7 +119,9 @@ static int check_running_record(
 		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all the "
 		"same",
 		slot_letter(running),
-		record->readable ? "says that an install into it did not finish" : record->why);
+		!record->readable    ? record->why
+		: !record->state.bad ? "says that an install into it did not finish"
+				     : "marks it bad");
 }
 
 int confirm_mark_good(struct context *context, bool force, enum slot *ret, struct error *error)
@@ -150,7 +152,7 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 	records.startable[running] = true;
 
 	/* Before BootOrder names this slot: a wiped NVRAM then starts it as well. */
-	removable_refresh(context, running, &records, true);
+	removable_refresh(context, running, &records, true, &records.of[running].state);
 	r = context->boot->ops->confirm(context->boot, running, records.startable,
 		!records.of[running].state.duplicates_removed, &removed, error);
 	if (r < 0)
@@ -172,6 +174,7 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	AUTO_RECORDS struct records records = { 0 };
 	struct state_attempt *attempt;
+	char boot_id[37];
 	enum slot running;
 	int r;
 
@@ -190,17 +193,20 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 		return r;
 	if (!records.startable[slot_other(slot)])
 		return error_set(error, ERROR_REFUSED, EPERM,
-			"slot %c stays as it is: slot %c is not complete, and one of them must "
-			"start",
-			slot_letter(slot), slot_letter(slot_other(slot)));
+			"slot %c stays as it is: slot %c is %s, and one of them must start",
+			slot_letter(slot), slot_letter(slot_other(slot)),
+			records.of[slot_other(slot)].state.bad ? "marked bad itself"
+							       : "not complete");
 	/* What is staged for kexec is the slot that does not run. */
 	r = slot == running ? 0 : activate_unstage(context, error);
 	if (r == 0)
 		r = context->boot->ops->demote(context->boot, slot, error);
 	if (r < 0)
 		return r;
-	attempt = state_last_attempt(&records.of[slot].state);
-	if (attempt && attempt->outcome == STATE_PENDING)
+	context_boot_id(context, boot_id);
+	record_drop_pending(&records.of[slot], boot_id);
+	attempt = record_open_attempt(&records.of[slot], boot_id);
+	if (attempt)
 		attempt->outcome = STATE_FAILED;
 	records.of[slot].state.bad = true;
 	if (!records.of[slot].readable)

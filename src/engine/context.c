@@ -92,15 +92,8 @@ int context_begin(struct context *context, bool wait, struct error *error)
 	r = context_open(context, true, NULL, error);
 	if (r < 0)
 		return r;
-	r = context->machine->ops->lock(context->machine, context->esp, context->config.folder,
+	return context->machine->ops->lock(context->machine, context->esp, context->config.folder,
 		wait, &context->lock, error);
-	if (r == -EWOULDBLOCK)
-		return error_set(error, ERROR_BUSY, EWOULDBLOCK,
-			"another install is running (it holds the lock on %s of the ESP); wait for "
-			"it "
-			"or stop it",
-			context->config.folder);
-	return r;
 }
 
 void context_close(struct context *context)

@@ -102,8 +102,7 @@ static int fill_slot(struct context *context, enum slot which, bool running, con
 	slot->complete = record_complete(&record);
 	slot->confirmed = slot->complete && record.state.confirmed;
 	slot->bad = record.state.bad;
-	/* A factory image has proven itself by having been started in the factory's way. */
-	slot->cold_boot_proven = slot->complete && (record.state.cold_booted || !record.exists);
+	slot->cold_boot_proven = slot->complete && record.state.cold_booted;
 	r = duplicate(record.state.version, &slot->version, error);
 	if (r == 0)
 		r = duplicate(record.state.source, &slot->source, error);
@@ -187,25 +186,53 @@ static int fill_boot(struct context *context, struct bistable_status *status, st
 	return add_notes(status, &view.notes, error);
 }
 
-static void fill_secure_boot(struct context *context, struct bistable_status *status)
+static int fill_secure_boot(
+	struct context *context, struct bistable_status *status, struct error *error)
 {
 	AUTO_BUFFER struct buffer value = { 0 };
 	struct machine *machine = context->machine;
+	AUTO_FREE char *note = NULL;
+	struct error why = { 0 };
 	uint32_t attributes;
+	int r;
 
-	if (machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, NULL) == 0)
-		status->secure_boot = value.size == 1 && value.data[0] == 1;
+	if (!status->efi)
+		return 0;
+	r = machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, &why);
+	status->secure_boot = r == 0 && value.size == 1 && value.data[0] == 1;
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	note = text_format("whether Secure Boot is on cannot be told: %s", why.text);
+	return note ? add_note(status, note, error) : error_memory(error);
+}
+
+/* Not a reason by itself: a kernel whose signature this system trusts is still accepted. */
+static int note_lockdown(
+	struct context *context, struct bistable_status *status, struct error *error)
+{
+	struct machine *machine = context->machine;
+	AUTO_FREE char *text = NULL;
+
+	if (machine->ops->read_text(machine, "/sys/kernel/security/lockdown", &text, NULL) < 0
+		|| !strchr(text, '[') || strstr(text, "[none]"))
+		return 0;
+	return add_note(status,
+		"kernel lockdown is on: kexec takes only kernels whose signature this system "
+		"trusts",
+		error);
 }
 
 static int fill_kexec(struct context *context, struct bistable_status *status, struct error *error)
 {
 	struct machine *machine = context->machine;
+	int r;
 
 	status->kexec_booted = machine->ops->kexec_booted(machine);
 	if (!context->config.kexec)
 		return duplicate(
 			"[activate] kexec = no forbids it here", &status->kexec_reason, error);
-	return machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
+	r = machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
+	return r < 0 ? r : note_lockdown(context, status, error);
 }
 
 int inspect_status(struct context *context, struct bistable_status **ret, struct error *error)
@@ -231,8 +258,9 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 		return r;
 	status->running = letter_or_0(running);
 	context_boot_id(context, boot_id);
-	fill_secure_boot(context, status);
-	r = fill_esp(context, running, boot_id, status, error);
+	r = fill_secure_boot(context, status, error);
+	if (r == 0)
+		r = fill_esp(context, running, boot_id, status, error);
 	if (r == 0)
 		r = fill_boot(context, status, error);
 	if (r == 0)

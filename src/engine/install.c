@@ -35,7 +35,6 @@ struct install {
 	struct bundle *bundle;
 	struct target *target;
 	struct bootfile boot;
-	bool have_boot, have_system;
 	bool prepared; /* boot entries and BootNext are safe */
 	bool begun;    /* the record says incomplete, nothing starts the target */
 	struct text_list headers;
@@ -51,6 +50,8 @@ static void install_done(struct install *install)
 	records_done(&install->records);
 	text_list_done(&install->headers);
 }
+
+#define AUTO_INSTALL CLEANUP(install_done)
 
 static int choose_slot(struct install *install, struct error *error)
 {
@@ -85,6 +86,12 @@ static int check_policy(struct install *install, struct error *error)
 		return 0;
 	running = &install->records.of[install->running];
 	context_boot_id(context, boot_id);
+	if (running->state.bad)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"slot %c is running and marked bad; installing would overwrite the other "
+			"one, "
+			"which is what starts instead. Roll back first (or --force)",
+			slot_letter(install->running));
 	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
@@ -150,6 +157,8 @@ static int check_sizes(struct install *install, struct error *error)
 	install->result->boot_size = install->result->system_size = UINT64_MAX;
 	if (bundle_payload(install->bundle, BUNDLE_ROLE_SYSTEM, &payload)) {
 		install->result->system_size = payload.size;
+		if (payload.size == 0)
+			return error_failed(error, EBADMSG, "%s is empty", payload.name);
 		if (payload.size > target_capacity(install->target))
 			return error_failed(error, EFBIG,
 				"%s is %llu bytes, but the partition %s of slot %c has only %llu",
@@ -168,27 +177,33 @@ static int check_sizes(struct install *install, struct error *error)
 /* Step 2 of an install: whatever happens from here on, the running slot is what starts. */
 static int prepare(struct install *install, struct error *error)
 {
-	struct context *context = install->context;
-	struct record *running;
-	char boot_id[37];
 	int r;
 
 	if (install->prepared)
 		return 0;
-	r = activate_prepare(
-		context, install->running, install->slot, install->records.startable, error);
-	if (r < 0)
-		return r;
-	install->prepared = true;
+	r = activate_prepare(install->context, install->running, install->slot,
+		install->records.startable, error);
+	install->prepared = r == 0;
+	return r;
+}
+
+/*
+ * The record that tells the file on the removable path to be ours may be about to go. Here and not
+ * later, so that only one boot file is in memory at a time.
+ */
+static void refresh_removable(struct install *install)
+{
+	struct context *context = install->context;
+	struct record *running;
+	char boot_id[37];
+
 	if (install->running == SLOT_NONE)
-		return 0;
-	/* The record that tells the file there to be ours may be about to go. */
+		return;
 	running = &install->records.of[install->running];
 	context_boot_id(context, boot_id);
 	if (record_startable(running) && running->state.confirmed
 		&& !record_open_attempt(running, boot_id))
-		removable_refresh(context, install->running, &install->records, false);
-	return 0;
+		removable_refresh(context, install->running, &install->records, false, NULL);
 }
 
 static int set_text(char **place, const char *text, struct error *error)
@@ -262,9 +277,23 @@ static int read_system(
 		context->progress.written = target_written(install->target);
 		context_progress(context, target_size(install->target));
 	}
-	r = target_finish(install->target, error);
-	install->have_system = r == 0;
-	return r;
+	return target_finish(install->target, error);
+}
+
+static int read_boot(
+	struct install *install, const struct bundle_payload *payload, struct error *error)
+{
+	bool remove_first;
+	int r;
+
+	r = bootfile_read(
+		install->context, install->bundle, payload, install->slot, &install->boot, error);
+	if (r < 0)
+		return r;
+	install->result->boot_size = install->boot.bytes.size;
+	/* In a stream its size was not known before. */
+	return bootfile_check_space(
+		install->context, install->slot, install->boot.bytes.size, &remove_first, error);
 }
 
 static int read_payloads(struct install *install, bool boot_only, struct error *error)
@@ -273,17 +302,9 @@ static int read_payloads(struct install *install, bool boot_only, struct error *
 	int r;
 
 	while ((r = bundle_next(install->bundle, &payload, error)) > 0) {
-		if (payload.role == BUNDLE_ROLE_BOOT) {
-			r = bootfile_read(install->context, install->bundle, &payload,
-				install->slot, &install->boot, error);
-			install->have_boot = r == 0;
-			install->result->boot_size = install->boot.bytes.size;
-			if (boot_only)
-				return r;
-		} else {
-			r = read_system(install, &payload, error);
-		}
-		if (r < 0)
+		r = payload.role == BUNDLE_ROLE_BOOT ? read_boot(install, &payload, error)
+						     : read_system(install, &payload, error);
+		if (r < 0 || boot_only)
 			return r;
 	}
 	return r;
@@ -412,8 +433,10 @@ static int run(struct install *install, struct error *error)
 	int r;
 
 	r = choose_slot(install, error);
+	/* A dry run writes nothing: no lock file's folder either. */
 	if (r == 0)
-		r = context_begin(context, false, error);
+		r = install->options->dry_run ? context_open(context, true, NULL, error)
+					      : context_begin(context, false, error);
 	if (r == 0)
 		r = records_read(context, &install->records, error);
 	if (r == 0)
@@ -437,6 +460,8 @@ static int run(struct install *install, struct error *error)
 						      : install->options->activation;
 	if (install->options->dry_run && !install->source->seekable)
 		return 0;
+	if (!install->options->dry_run)
+		refresh_removable(install);
 	r = read_payloads(install, install->options->dry_run, error);
 	if (r == 0 && !install->options->dry_run)
 		r = finish(install, error);
@@ -454,15 +479,15 @@ static double seconds(void)
 int install_run(struct context *context, const struct bistable_install_options *options,
 	struct bistable_result *result, struct error *error)
 {
-	CLEANUP(install_done)
-	struct install install = {
+	/* The lock is released last. */
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_INSTALL struct install install = {
 		.context = context,
 		.options = options,
 		.result = result,
 		.running = SLOT_NONE,
 		.slot = SLOT_NONE,
 	};
-	AUTO_CONTEXT_CLOSE struct context *open = context;
 	double start = seconds();
 	int r;
 

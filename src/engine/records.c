@@ -57,6 +57,8 @@ int record_read(struct context *context, enum slot slot, struct record *ret, str
 	if (!record.exists) {
 		record.state.complete = true;
 		record.state.confirmed = true;
+		/* It proved itself by having been started in the factory's way. */
+		record.state.cold_booted = true;
 	} else if (r == -ENOMEM) {
 		return error_memory(error);
 	} else if (r < 0) {
@@ -107,6 +109,16 @@ bool record_complete(const struct record *record)
 bool record_startable(const struct record *record)
 {
 	return record_complete(record) && !record->state.bad;
+}
+
+bool record_drop_pending(struct record *record, const char *boot_id)
+{
+	struct state_attempt *last = state_last_attempt(&record->state);
+
+	if (!last || last->outcome != STATE_PENDING || strcmp(last->boot_id, boot_id) != 0)
+		return false;
+	record->state.attempt_count--;
+	return true;
 }
 
 struct state_attempt *record_open_attempt(struct record *record, const char *boot_id)

@@ -38,6 +38,12 @@ bool record_startable(const struct record *record);
  */
 struct state_attempt *record_open_attempt(struct record *record, const char *boot_id);
 
+/**
+ * Forgets the newest attempt if it was asked for by this boot (`boot_id`) and so never came about.
+ * True if there was one.
+ */
+bool record_drop_pending(struct record *record, const char *boot_id);
+
 /** Both slots' records at once. */
 struct records {
 	struct record of[SLOT_COUNT];

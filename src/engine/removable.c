@@ -17,15 +17,11 @@
 #define REMOVABLE_PATH "/EFI/BOOT/BOOTX64.EFI"
 #endif
 
-static int digest_of_file(
+static int digest_of(
 	struct context *context, const char *path, uint8_t ret[SHA256_SIZE], struct error *error)
 {
-	AUTO_BUFFER struct buffer bytes = { 0 };
-	int r;
-
-	r = context->machine->ops->esp_read(
-		context->machine, context->esp, path, BOOT_FILE_MAX, &bytes, error);
-	return r < 0 ? r : sha256_of(bytes.data, bytes.size, ret, error);
+	return context->machine->ops->esp_digest(
+		context->machine, context->esp, path, ret, NULL, error);
 }
 
 /* Ours: what a record says we wrote, or the same as a boot file (a factory image has no record). */
@@ -36,66 +32,80 @@ static bool is_ours(
 		const struct state *state = &records->of[slot].state;
 		uint8_t found[SHA256_SIZE];
 
-		if (state->has_boot_file
-			&& memcmp(state->boot_file.sha256, digest, SHA256_SIZE) == 0)
-			return true;
-		if (records->of[slot].has_boot_file
-			&& digest_of_file(context, context->config.boot_file[slot], found, NULL)
-				   == 0
-			&& memcmp(found, digest, SHA256_SIZE) == 0)
+		if ((state->has_boot_file
+			    && memcmp(state->boot_file.sha256, digest, SHA256_SIZE) == 0)
+			|| (state->has_removable
+				&& memcmp(state->removable_sha256, digest, SHA256_SIZE) == 0)
+			|| (digest_of(context, context->config.boot_file[slot], found, NULL) == 0
+				&& memcmp(found, digest, SHA256_SIZE) == 0))
 			return true;
 	}
 	return false;
 }
 
-static int refresh(struct context *context, enum slot slot, const struct records *records,
-	bool create, struct error *error)
+static int copy_boot_file(struct context *context, enum slot slot, struct error *error)
 {
-	const char *boot_file = context->config.boot_file[slot];
 	struct machine *machine = context->machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
-	uint8_t digest[SHA256_SIZE];
-	bool equal = false;
 	int r;
 
-	r = machine->ops->esp_read(machine, context->esp, boot_file, BOOT_FILE_MAX, &bytes, error);
-	if (r < 0)
-		return r;
-	r = machine->ops->esp_compare(
-		machine, context->esp, REMOVABLE_PATH, span_of(&bytes), &equal, NULL, error);
-	if (r == -ENOENT) {
-		if (error)
-			*error = (struct error){ 0 };
-		if (!create)
-			return 0;
-	} else if (r < 0 || equal) {
-		return r;
-	} else {
-		r = digest_of_file(context, REMOVABLE_PATH, digest, error);
-		if (r < 0)
-			return r;
-		if (!is_ours(context, digest, records)) {
-			report_note(&context->observer.report,
-				"%s belongs to somebody else and is left alone", REMOVABLE_PATH);
-			return 0;
-		}
-	}
-	r = machine->ops->esp_replace(
-		machine, context->esp, REMOVABLE_PATH, span_of(&bytes), error);
+	r = machine->ops->esp_read(machine, context->esp, context->config.boot_file[slot],
+		BOOT_FILE_MAX, &bytes, error);
+	if (r == 0)
+		r = machine->ops->esp_replace(
+			machine, context->esp, REMOVABLE_PATH, span_of(&bytes), error);
 	if (r == 0)
 		report_note(&context->observer.report, "%s now starts slot %c", REMOVABLE_PATH,
 			slot_letter(slot));
 	return r;
 }
 
-void removable_refresh(
-	struct context *context, enum slot slot, const struct records *records, bool create)
+static void keep(struct state *remember, const uint8_t digest[SHA256_SIZE])
+{
+	if (!remember)
+		return;
+	memcpy(remember->removable_sha256, digest, SHA256_SIZE);
+	remember->has_removable = true;
+}
+
+static int refresh(struct context *context, enum slot slot, const struct records *records,
+	bool create, struct state *remember, struct error *error)
+{
+	uint8_t wanted[SHA256_SIZE], present[SHA256_SIZE];
+	int r;
+
+	r = digest_of(context, context->config.boot_file[slot], wanted, error);
+	if (r < 0)
+		return r;
+	r = digest_of(context, REMOVABLE_PATH, present, error);
+	if (r == -ENOENT && !create)
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == 0 && memcmp(present, wanted, SHA256_SIZE) != 0) {
+		if (!is_ours(context, present, records)) {
+			report_note(&context->observer.report,
+				"%s belongs to somebody else and is left alone", REMOVABLE_PATH);
+			return 0;
+		}
+		keep(remember, present);
+		r = -ENOENT;
+	}
+	if (r == -ENOENT)
+		r = copy_boot_file(context, slot, error);
+	if (r == 0)
+		keep(remember, wanted);
+	return r;
+}
+
+void removable_refresh(struct context *context, enum slot slot, const struct records *records,
+	bool create, struct state *remember)
 {
 	struct error why = { 0 };
 
 	if (!context->config.removable_path)
 		return;
-	if (refresh(context, slot, records, create, &why) < 0)
+	if (refresh(context, slot, records, create, remember, &why) < 0)
 		report_warning(&context->observer.report,
 			"%s was not refreshed (%s): if the firmware loses its boot entries, an "
 			"older "

@@ -7,12 +7,14 @@
 
 struct context;
 struct records;
+struct state;
 
 /**
  * Makes the removable path (\EFI\BOOT\BOOTX64.EFI, UEFI 2.10 §3.5.1.1) hold the boot file of
  * `slot`, so that a machine whose boot entries are lost still starts it. Only when the file there
  * is absent (and `create`), or one of ours: somebody's shim, GRUB or systemd-boot is never
- * overwritten. A failure is a warning.
+ * overwritten. A failure is a warning. `remember` (may be NULL) is told the digest of a file of
+ * ours that is there afterwards, so that a stale one is known for ours later.
  */
-void removable_refresh(
-	struct context *context, enum slot slot, const struct records *records, bool create);
+void removable_refresh(struct context *context, enum slot slot, const struct records *records,
+	bool create, struct state *remember);

@@ -217,6 +217,8 @@ int target_finish(struct target *target, struct error *error)
 	struct machine *machine = target->machine;
 	int r;
 
+	if (target_size(target) == 0)
+		return error_failed(error, EBADMSG, "the image is empty");
 	r = write_chunk(target, error);
 	if (r < 0)
 		return r;

@@ -31,6 +31,8 @@ static void walk_done(struct walk *walk)
 	free(walk->blocks);
 }
 
+#define AUTO_WALK CLEANUP(walk_done)
+
 static int walk_init(struct walk *walk, struct error *error)
 {
 	const struct verity *verity = &walk->tree->verity;
@@ -152,8 +154,7 @@ static int check_extent(const struct walk *walk, uint64_t size, struct error *er
 int verify_image(struct context *context, struct partition *partition, uint64_t size,
 	const uint8_t digest[SHA256_SIZE], const struct verify_tree *tree, struct error *error)
 {
-	CLEANUP(walk_done)
-	struct walk walk = {
+	AUTO_WALK struct walk walk = {
 		.machine = context->machine,
 		.partition = partition,
 		.tree = tree,

@@ -215,12 +215,28 @@ static int read_flags(const json_t *root, struct state *state, struct error *err
 	return r;
 }
 
+static int read_removable(const json_t *root, struct state *state, struct error *error)
+{
+	const json_t *digest = json_object_get(root, "removable_sha256");
+
+	if (!digest)
+		return 0;
+	if (!json_is_string(digest)
+		|| !text_unhex(json_string_value(digest), state->removable_sha256,
+			sizeof(state->removable_sha256)))
+		return bad_key("removable_sha256", "a digest of 64 hex digits", error);
+	state->has_removable = true;
+	return 0;
+}
+
 static int read_state(const json_t *root, struct state *state, struct error *error)
 {
 	int r = check_format(root, error);
 
 	if (r == 0)
 		r = read_flags(root, state, error);
+	if (r == 0)
+		r = read_removable(root, state, error);
 	if (r == 0)
 		r = read_text(root, "version", &state->version, error);
 	if (r == 0)
@@ -343,6 +359,12 @@ static json_t *make_state(const struct state *state)
 	if (state->has_boot_file)
 		failed |= json_object_set_new(root, "boot_file", make_content(&state->boot_file))
 			  < 0;
+	if (state->has_removable) {
+		char digest[65];
+
+		text_hex(state->removable_sha256, sizeof(state->removable_sha256), digest);
+		failed |= json_object_set_new(root, "removable_sha256", json_string(digest)) < 0;
+	}
 	failed |= json_object_set_new(root, "payloads", make_payloads(state)) < 0;
 	failed |= json_object_set_new(root, "attempts", make_attempts(state)) < 0;
 	return failed ? NULL : TAKE(root);

@@ -52,7 +52,9 @@ struct state {
 	bool confirmed;
 	bool cold_booted; /* confirmed at least once after a start by the firmware */
 	bool bad;
-	bool duplicates_removed; /* of boot entries, once: one that comes back is left alone */
+	bool has_removable;
+	uint8_t removable_sha256[32]; /* of our file on the removable path, when last seen */
+	bool duplicates_removed;      /* of boot entries, once: one that comes back is left alone */
 };
 
 /**

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -28,6 +29,8 @@
 #define LOADER_TYPE_KEXEC 0xd /* high nibble; the low one is a version */
 
 /* Larger than /proc/self/status, the largest text read here. */
+#define SMBIOS_MAX     (1u << 20)
+#define SMBIOS_STEP    (16u << 10)
 #define SMALL_TEXT_MAX 8192
 
 #define DISABLED_WORDS \
@@ -157,6 +160,36 @@ static bool is_supported(int root)
 	return !is_real_root(root) || file_load(-1, -1, NULL, PROBE_FLAG) == 0 || errno != ENOSYS;
 }
 
+/* An OEM string (SMBIOS type 11) by which systemd-stub 254+ extends the command line. */
+static bool has_smbios_cmdline(int root)
+{
+	static const char key[] = "io.systemd.stub.kernel-cmdline-extra=";
+	AUTO_CLOSE int fd = openat(root, "sys/firmware/dmi/tables/DMI", O_RDONLY | O_CLOEXEC);
+	AUTO_BUFFER struct buffer table = { 0 };
+	ssize_t got = 1;
+
+	while (fd >= 0 && got > 0 && table.size < SMBIOS_MAX
+		&& buffer_reserve(&table, SMBIOS_STEP, NULL) == 0) {
+		got = read(fd, table.data + table.size, SMBIOS_STEP);
+		table.size += got > 0 ? (size_t)got : 0;
+	}
+	return table.size > 0 && memmem(table.data, table.size, key, strlen(key));
+}
+
+/* What a start by the firmware would do, and a kexec on this machine would not. */
+static const char *firmware_reason(int root)
+{
+	if (faccessat(root, "sys/firmware/efi", F_OK, 0) == 0
+		&& faccessat(root, "sys/firmware/efi/runtime-map", F_OK, 0) < 0)
+		return "this kernel cannot hand the EFI runtime services over (no "
+		       "/sys/firmware/efi/runtime-map)";
+	if (has_smbios_cmdline(root))
+		return "the machine's SMBIOS extends the kernel command line "
+		       "(io.systemd.stub.kernel-cmdline-extra), which only the firmware's stub "
+		       "reads";
+	return NULL;
+}
+
 int kexec_preflight(int root_dir_fd, char **ret_reason, struct error *error)
 {
 	long disabled = 0, limit = -1;
@@ -183,38 +216,14 @@ int kexec_preflight(int root_dir_fd, char **ret_reason, struct error *error)
 		reason = "kernel.kexec_load_limit_reboot is used up until the next restart";
 	else if (!capable)
 		reason = "this process has no CAP_SYS_BOOT: run as root";
+	else
+		reason = firmware_reason(root_dir_fd);
 	if (reason) {
 		copy = strdup(reason);
 		if (!copy)
 			return error_memory(error);
 	}
 	*ret_reason = copy;
-	return 0;
-}
-
-int kexec_lockdown_note(int root_dir_fd, char **ret_note, struct error *error)
-{
-	char text[256], *mode, *end;
-	char *note = NULL;
-	int r;
-
-	r = read_small(root_dir_fd, "sys/kernel/security/lockdown", text, sizeof(text), error);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	/* "[none] integrity confidentiality": the mode that holds is in brackets. */
-	mode = r == 0 ? strchr(text, '[') : NULL;
-	end = mode ? strchr(mode, ']') : NULL;
-	if (end) {
-		*end = '\0';
-		if (strcmp(++mode, "none") != 0) {
-			note = text_format("kernel lockdown is on (%s): a kernel without a "
-					   "signature that this system trusts will be refused",
-				mode);
-			if (!note)
-				return error_memory(error);
-		}
-	}
-	*ret_note = note;
 	return 0;
 }
 

@@ -21,13 +21,6 @@ struct error;
 int kexec_preflight(int root_dir_fd, char **ret_reason, struct error *error);
 
 /**
- * *ret_note = NULL, or a sentence that says that kernel lockdown is on (as under Secure Boot), so
- * that a kernel without a signature this system trusts will be refused. No reason by itself: signed
- * kernels start. Owned by the caller. 0 or -errno.
- */
-int kexec_lockdown_note(int root_dir_fd, char **ret_note, struct error *error);
-
-/**
  * Loads a kernel to be started by the next kexec. The bytes are borrowed and must have been checked
  * before: the kernel takes nearly anything (see format/kernel.h). An empty `initrd` means none.
  * A failure leaves loaded what was loaded before. -EINVAL (no kernel, or refused), -errno with the

@@ -13,11 +13,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "crypto/sha256.h"
 #include "machine/linux_esp.h"
 #include "machine/linux_private.h"
 
-/* Bytes that are read at once for a comparison. */
-#define COMPARE_SIZE (64u << 10)
+/* Bytes that are read and hashed at once. */
+#define HASH_STEP    (64u << 10)
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 struct machine_lock {
@@ -208,35 +209,39 @@ int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, s
 	return r;
 }
 
-int linux_esp_compare(struct machine *machine, struct esp *esp, const char *path,
-	struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error)
+static int hash_file(int fd, const char *path, uint8_t *ret, struct error *error)
 {
-	uint8_t part[COMPARE_SIZE];
-	AUTO_CLOSE int fd = -1;
-	size_t done = 0;
-	uint64_t size;
-	bool equal;
-	int r = open_file(esp, path, &fd, &size, error);
+	AUTO_SHA256 struct sha256 *hash = NULL;
+	uint8_t part[HASH_STEP];
+	int r = sha256_new(&hash, error);
 
-	(void)machine;
-	if (r < 0)
-		return r;
-	equal = size == content.size;
-	while (equal && done < content.size) {
+	while (r == 0) {
 		ssize_t n = read(fd, part, sizeof(part));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return read_failed(path, errno, error);
-		equal = n > 0 && (size_t)n <= content.size - done
-			&& memcmp(part, content.data + done, (size_t)n) == 0;
-		done += (size_t)n;
+		if (n == 0)
+			return sha256_final(hash, ret, error);
+		r = sha256_update(hash, part, (size_t)n, error);
 	}
-	*ret_equal = equal;
-	if (ret_size)
+	return r;
+}
+
+int linux_esp_digest(struct machine *machine, struct esp *esp, const char *path,
+	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
+{
+	AUTO_CLOSE int fd = -1;
+	uint64_t size;
+	int r = open_file(esp, path, &fd, &size, error);
+
+	(void)machine;
+	if (r == 0 && ret_sha256)
+		r = hash_file(fd, path, ret_sha256, error);
+	if (r == 0 && ret_size)
 		*ret_size = size;
-	return 0;
+	return r;
 }
 
 int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path,
@@ -308,7 +313,6 @@ int linux_esp_space(
 	*ret = (struct esp_space){
 		.free = (uint64_t)status.f_bavail * status.f_frsize,
 		.size = (uint64_t)status.f_blocks * status.f_frsize,
-		.cluster = (uint32_t)status.f_frsize,
 	};
 	return 0;
 }
@@ -357,7 +361,8 @@ static int lock_failed(const char *folder, int number, struct error *error)
 {
 	if (number == EWOULDBLOCK)
 		return error_set(error, ERROR_BUSY, number,
-			"another run holds the lock on %s of the ESP; wait until it is done",
+			"another install is running (it holds the lock on %s of the ESP); wait "
+			"until it is done",
 			folder);
 	if (number == EINTR)
 		return error_failed(error, number,

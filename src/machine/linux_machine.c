@@ -96,6 +96,13 @@ static bool linux_efi_available(struct machine *machine)
 	return fd >= 0;
 }
 
+static bool linux_variables_volatile(struct machine *machine)
+{
+	AUTO_CLOSE int directory = -1;
+
+	return use_efivars(root_of(machine), &directory, NULL) == 0 && efivars_volatile(directory);
+}
+
 static int linux_variable_list(struct machine *machine, struct text_list *ret, struct error *error)
 {
 	AUTO_CLOSE int directory = -1;
@@ -116,18 +123,10 @@ static int linux_variable_read(struct machine *machine, const char *name, uint32
 static int linux_variable_write(
 	struct machine *machine, const char *name, struct span data, struct error *error)
 {
-	AUTO_BUFFER struct buffer now = { 0 };
 	AUTO_CLOSE int directory = -1;
-	uint32_t attributes;
 	int r = use_efivars(root_of(machine), &directory, error);
 
-	if (r < 0)
-		return r;
-	r = efivars_read(directory, name, &attributes, &now, NULL);
-	if (r == 0 && attributes == EFI_BOOT_ATTRIBUTES && span_equal(span_of(&now), data))
-		return 0; /* spares the flash */
-	/* Whatever else was wrong with reading: the write tells. */
-	return efivars_write(directory, name, EFI_BOOT_ATTRIBUTES, data, r == -ENOENT, error);
+	return r < 0 ? r : efivars_write(directory, name, EFI_BOOT_ATTRIBUTES, data, true, error);
 }
 
 static int linux_variable_delete(struct machine *machine, const char *name, struct error *error)
@@ -204,7 +203,7 @@ static const struct machine_ops linux_ops = {
 	.partition_holds_root = linux_partition_holds_root,
 	.esp_open = linux_esp_open,
 	.esp_read = linux_esp_read,
-	.esp_compare = linux_esp_compare,
+	.esp_digest = linux_esp_digest,
 	.esp_replace = linux_esp_replace,
 	.esp_remove = linux_esp_remove,
 	.esp_list = linux_esp_list,
@@ -214,6 +213,7 @@ static const struct machine_ops linux_ops = {
 	.lock = linux_lock,
 	.unlock = linux_unlock,
 	.efi_available = linux_efi_available,
+	.variables_volatile = linux_variables_volatile,
 	.variable_list = linux_variable_list,
 	.variable_read = linux_variable_read,
 	.variable_write = linux_variable_write,

@@ -36,7 +36,6 @@
 #define COMPARE_STEP   (256u << 10)
 #define MARGIN         4 /* clusters, for the folder to grow */
 #define LOST_MAX       100
-#define NEW_SUFFIX     ".new"
 #define LOST_SUFFIX    ".lost"
 #define FOLLOW_NOTHING (O_NOFOLLOW | O_CLOEXEC)
 
@@ -208,7 +207,7 @@ static bool file_chain(const struct vfat_folder *folder, const struct fat_volume
 /* Those put aside own nothing. */
 static bool is_put_aside(const char *name)
 {
-	return strstr(name, NEW_SUFFIX LOST_SUFFIX);
+	return strstr(name, MACHINE_NEW_SUFFIX LOST_SUFFIX);
 }
 
 /* Marks the clusters of every file of the folder but `except`. False: not all could be seen. */
@@ -481,7 +480,7 @@ int vfat_replace(const struct vfat_folder *folder, const char *name, struct span
 	struct error *error)
 {
 	AUTO_HELD struct held old = { folder->calls, -1 }, file = { folder->calls, -1 };
-	AUTO_FREE char *beside = text_format("%s" NEW_SUFFIX, name);
+	AUTO_FREE char *beside = text_format("%s" MACHINE_NEW_SUFFIX, name);
 	int r = check_name(name, error);
 
 	if (r < 0)
@@ -502,7 +501,7 @@ int vfat_replace(const struct vfat_folder *folder, const char *name, struct span
 static int settle_leftover(const struct vfat_folder *folder, const char *name, struct error *error)
 {
 	AUTO_HELD struct held file = { folder->calls, -1 };
-	AUTO_FREE char *beside = text_format("%s" NEW_SUFFIX, name);
+	AUTO_FREE char *beside = text_format("%s" MACHINE_NEW_SUFFIX, name);
 	int r;
 
 	if (!beside)

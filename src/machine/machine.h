@@ -18,6 +18,9 @@ struct esp;          /* the EFI System Partition, reachable */
 /** Attributes of the boot variables: NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS. */
 #define EFI_BOOT_ATTRIBUTES 7u
 
+/** An interrupted replacement leaves PATH with this behind it; the next one writes over it. */
+#define MACHINE_NEW_SUFFIX ".new"
+
 /** Small texts (sysfs, /proc, configuration) larger than this are refused. */
 #define MACHINE_TEXT_MAX (1u << 20)
 
@@ -37,9 +40,8 @@ struct esp_settings {
 };
 
 struct esp_space {
-	uint64_t free;    /* bytes */
-	uint64_t size;    /* bytes */
-	uint32_t cluster; /* bytes */
+	uint64_t free; /* bytes */
+	uint64_t size; /* bytes */
 };
 
 enum partition_mode {
@@ -105,11 +107,11 @@ struct machine_ops {
 	int (*esp_read)(struct machine *machine, struct esp *esp, const char *path, size_t max,
 		struct buffer *ret, struct error *error);
 	/**
-	 * Compares a file with `content` without holding it in memory. *ret_size (may be NULL): the
-	 * file's bytes. -ENOENT.
+	 * The SHA-256 (32 bytes, may be NULL) and size (bytes, may be NULL) of a file, which is not
+	 * held in memory. -ENOENT.
 	 */
-	int (*esp_compare)(struct machine *machine, struct esp *esp, const char *path,
-		struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error);
+	int (*esp_digest)(struct machine *machine, struct esp *esp, const char *path,
+		uint8_t *ret_sha256, uint64_t *ret_size, struct error *error);
 	/**
 	 * Replaces or creates a file such that a power cut leaves the old or the new content, and
 	 * reads it back from the medium. Folders are made. -EINVAL for no content at all; -ENOSPC;
@@ -142,6 +144,8 @@ struct machine_ops {
 
 	/** Whether the system has EFI variables at all. */
 	bool (*efi_available)(struct machine *machine);
+	/** Whether the firmware forgets what a running system writes (RTStorageVolatile, EBBR). */
+	bool (*variables_volatile)(struct machine *machine);
 	/** Names of the EFI global variables ("BootOrder", "Boot0001", …), sorted. */
 	int (*variable_list)(struct machine *machine, struct text_list *ret, struct error *error);
 	/** -ENOENT absent; -ENODATA uncommitted (0 bytes). */

@@ -39,24 +39,6 @@ int source_open(const char *spec, const struct source_options *options, struct s
 	return file_open(spec, options, ret, error);
 }
 
-int source_read_full(struct source *source, void *data, size_t size, struct error *error)
-{
-	for (size_t done = 0; done < size;) {
-		size_t got;
-		int r;
-
-		r = source->ops->read(source, (char *)data + done, size - done, &got, error);
-		if (r < 0)
-			return r;
-		if (got == 0)
-			return error_failed(error, EPIPE,
-				"'%s' ends at byte %" PRIu64 ", %zu bytes too early", source->name,
-				source->position, size - done);
-		done += got;
-	}
-	return 0;
-}
-
 void source_close(struct source *source)
 {
 	if (source)

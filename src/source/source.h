@@ -60,10 +60,6 @@ struct source {
 int source_open(const char *spec, const struct source_options *options, struct source **ret,
 	struct error *error);
 
-/** Reads exactly `size` bytes. -EPIPE with a message "ends at byte N" when the source is shorter.
- */
-int source_read_full(struct source *source, void *data, size_t size, struct error *error);
-
 /** NULL is fine. */
 void source_close(struct source *source);
 

@@ -72,6 +72,7 @@ struct sim {
 	char cmdline[512];
 	int64_t clock;
 
+	bool volatile_variables; /* RTStorageVolatile */
 	bool kexec_staged;
 	bool kexec_refused; /* the kernel refuses to load */
 	bool unstage_refused;

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "crypto/sha256.h"
 #include "sim.h"
 
 static struct sim *sim_of(struct machine *machine)
@@ -218,19 +219,18 @@ static int sim_esp_read(struct machine *machine, struct esp *esp, const char *pa
 	return buffer_append(ret, file->data, file->size, error);
 }
 
-static int sim_esp_compare(struct machine *machine, struct esp *esp, const char *path,
-	struct span content, bool *ret_equal, uint64_t *ret_size, struct error *error)
+static int sim_esp_digest(struct machine *machine, struct esp *esp, const char *path,
+	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
 {
 	struct buffer *file;
 	int r = find_file(machine, path, &file, error);
 
 	(void)esp;
-	if (r < 0)
-		return r;
-	*ret_equal = span_equal(span_of(file), content);
-	if (ret_size)
+	if (r == 0 && ret_sha256)
+		r = sha256_of(file->data, file->size, ret_sha256, error);
+	if (r == 0 && ret_size)
 		*ret_size = file->size;
-	return 0;
+	return r;
 }
 
 static uint64_t esp_used(const struct sim *sim)
@@ -334,7 +334,7 @@ static int sim_lock(struct machine *machine, struct esp *esp, const char *folder
 
 	(void)esp, (void)folder, (void)wait;
 	if (sim->locked)
-		return error_failed(error, EWOULDBLOCK, "locked");
+		return error_set(error, ERROR_BUSY, EWOULDBLOCK, "locked");
 	sim->locked = true;
 	*ret = (struct machine_lock *)sim;
 	return 0;
@@ -350,6 +350,11 @@ static bool sim_efi_available(struct machine *machine)
 {
 	(void)machine;
 	return true;
+}
+
+static bool sim_variables_volatile(struct machine *machine)
+{
+	return sim_of(machine)->volatile_variables;
 }
 
 static int sim_variable_list(struct machine *machine, struct text_list *ret, struct error *error)
@@ -479,7 +484,7 @@ static const struct machine_ops ops = {
 	.partition_holds_root = sim_partition_holds_root,
 	.esp_open = sim_esp_open,
 	.esp_read = sim_esp_read,
-	.esp_compare = sim_esp_compare,
+	.esp_digest = sim_esp_digest,
 	.esp_replace = sim_esp_replace,
 	.esp_remove = sim_esp_remove,
 	.esp_list = sim_esp_list,
@@ -489,6 +494,7 @@ static const struct machine_ops ops = {
 	.lock = sim_lock,
 	.unlock = sim_unlock,
 	.efi_available = sim_efi_available,
+	.variables_volatile = sim_variables_volatile,
 	.variable_list = sim_variable_list,
 	.variable_read = sim_variable_read,
 	.variable_write = sim_variable_write,

@@ -63,6 +63,24 @@ static int cat_source(struct cat *cat, struct source *source, struct error *erro
 	return 0;
 }
 
+static int read_full(struct source *source, void *data, size_t size, struct error *error)
+{
+	for (size_t done = 0; done < size;) {
+		size_t got;
+		int r;
+
+		r = source->ops->read(source, (char *)data + done, size - done, &got, error);
+		if (r < 0)
+			return r;
+		if (got == 0)
+			return error_failed(error, EPIPE,
+				"'%s' ends at byte %" PRIu64 ", %zu bytes too early", source->name,
+				source->position, size - done);
+		done += got;
+	}
+	return 0;
+}
+
 /* Reads the source in pieces, the last one first, and prints them in their order. */
 static int seek_source(struct source *source, struct error *error)
 {
@@ -74,7 +92,7 @@ static int seek_source(struct source *source, struct error *error)
 
 		if (r < 0)
 			return r;
-		r = source_read_full(source, whole + begin, end - begin, error);
+		r = read_full(source, whole + begin, end - begin, error);
 		if (r < 0)
 			return r;
 		end = begin;

@@ -22,13 +22,16 @@
 #include "machine/kexec.h"
 #include "machine/kexec_private.h"
 
-#define DISABLED   "proc/sys/kernel/kexec_load_disabled"
-#define LIMIT      "proc/sys/kernel/kexec_load_limit_reboot"
-#define LOADER     "proc/sys/kernel/bootloader_type"
-#define STATUS     "proc/self/status"
-#define OLD_LOADED "sys/kernel/kexec_loaded"
-#define NEW_LOADED "sys/kernel/kexec/loaded"
-#define LOCKDOWN   "sys/kernel/security/lockdown"
+#define DISABLED    "proc/sys/kernel/kexec_load_disabled"
+#define LIMIT       "proc/sys/kernel/kexec_load_limit_reboot"
+#define LOADER      "proc/sys/kernel/bootloader_type"
+#define STATUS      "proc/self/status"
+#define EFI         "sys/firmware/efi/fw_platform_size"
+#define RUNTIME_MAP "sys/firmware/efi/runtime-map/0/attribute"
+#define DMI         "sys/firmware/dmi/tables/DMI"
+#define LOCKDOWN    "sys/kernel/security/lockdown"
+#define OLD_LOADED  "sys/kernel/kexec_loaded"
+#define NEW_LOADED  "sys/kernel/kexec/loaded"
 
 #define ALL_CAPABILITIES "Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"
 #define NO_SYS_BOOT      "Name:\tx\nCapEff:\t000001ffffbfffff\nCapBnd:\t000001ffffffffff\n"
@@ -141,6 +144,11 @@ static void test_preflight(void **state)
 		{ { { DISABLED, "0\n" }, { STATUS, NO_SYS_BOOT } }, "CAP_SYS_BOOT" },
 		{ { { STATUS, ALL_CAPABILITIES } }, "without kexec" },
 		{ { { NULL, NULL } }, "without kexec" },
+		{ { { DISABLED, "0\n" }, { EFI, "1" } }, "runtime-map" },
+		{ { { DISABLED, "0\n" }, { EFI, "1" }, { RUNTIME_MAP, "1" } }, NULL },
+		{ { { DISABLED, "0\n" }, { DMI, "vendor strings" } }, NULL },
+		{ { { DISABLED, "0\n" }, { DMI, "io.systemd.stub.kernel-cmdline-extra=debug" } },
+			"SMBIOS" },
 		/* Lockdown is no reason by itself. */
 		{ { { DISABLED, "0\n" }, { LOCKDOWN, "none [integrity] confidentiality\n" } },
 			NULL },
@@ -190,34 +198,6 @@ static void test_preflight_here(void **state)
 	assert_int_equal(kexec_preflight(root, &reason, NULL), 0);
 	assert_int_equal(kexec_staged(root, &after, NULL), 0);
 	assert_int_equal(before, after);
-}
-
-static void test_lockdown_note(void **state)
-{
-	static const struct {
-		struct file files[FILES_MAX];
-		const char *says;
-	} cases[] = {
-		{ { { NULL, NULL } }, NULL },
-		{ { { LOCKDOWN, "[none] integrity confidentiality\n" } }, NULL },
-		{ { { LOCKDOWN, "none [integrity] confidentiality\n" } }, "(integrity)" },
-		{ { { LOCKDOWN, "none integrity [confidentiality]\n" } }, "(confidentiality)" },
-		{ { { LOCKDOWN, "" } }, NULL },
-		{ { { LOCKDOWN, "none [integ" } }, NULL },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		AUTO_TREE struct tree tree = tree_of(cases[i].files);
-		AUTO_FREE char *note = NULL;
-
-		assert_int_equal(kexec_lockdown_note(tree.fd, &note, NULL), 0);
-		assert_int_equal(note != NULL, cases[i].says != NULL);
-		if (note) {
-			assert_non_null(strstr(note, cases[i].says));
-			assert_non_null(strstr(note, "refused"));
-		}
-	}
 }
 
 static void test_staged(void **state)
@@ -345,7 +325,6 @@ int main(void)
 		cmocka_unit_test(test_preflight),
 		cmocka_unit_test(test_preflight_unreadable),
 		cmocka_unit_test(test_preflight_here),
-		cmocka_unit_test(test_lockdown_note),
 		cmocka_unit_test(test_staged),
 		cmocka_unit_test(test_booted),
 		cmocka_unit_test(test_memfd_is_sealed),

@@ -45,6 +45,7 @@ static const char full_record[] = "{\n"
 				  "      \"size\": 503713792\n"
 				  "    }\n"
 				  "  ],\n"
+				  "  \"removable_sha256\": \"" DIGEST "\",\n"
 				  "  \"source\": \"https://example.com/b.zip?a=\\\"1\\\"\",\n"
 				  "  \"version\": \"2026.11.1\"\n"
 				  "}\n";
@@ -75,6 +76,7 @@ static void test_full(void **unused)
 	assert_true(record.complete && record.confirmed && record.bad);
 	assert_false(record.cold_booted);
 	assert_true(record.duplicates_removed);
+	assert_true(record.has_removable);
 	assert_string_equal(record.version, "2026.11.1");
 	assert_string_equal(record.source, "https://example.com/b.zip?a=\"1\"");
 	assert_int_equal(record.installed, 1699999999);

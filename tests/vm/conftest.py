@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for the tests in virtual machines: the test OS, a web server, a machine fresh from the factory."""
+"""Fixtures for the tests in virtual machines: the test OS, a web server, a machine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,20 @@ NEEDED = {
     "mcopy": "mtools",
 }
 
+FAILED = pytest.StashKey[bool]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    missing = [package for tool, package in NEEDED.items() if not (shutil.which(tool) or Path(tool).exists())]
+    missing = [
+        package
+        for tool, package in NEEDED.items()
+        if not (shutil.which(tool) or Path(tool).exists())
+    ]
     if missing:
         raise pytest.UsageError("the VM tests need these packages: " + " ".join(missing))
-    if not cache.bistable_binary().exists():
-        raise pytest.UsageError(f"{cache.bistable_binary()} does not exist: build it, or set BISTABLE")
+    program = cache.bistable_binary()
+    if not program.exists():
+        raise pytest.UsageError(f"{program} does not exist: build it, or set BISTABLE")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -42,9 +49,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = (yield).get_result()
     if report.failed:
         item.stash[FAILED] = True
-
-
-FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")

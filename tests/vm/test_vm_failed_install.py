@@ -10,7 +10,7 @@ from harness import cache, disk, testos
 
 
 def damage_crc(source: Path, target: Path, name: str) -> None:
-    """Copies a bundle with a wrong CRC for one entry, in the local header and in the central directory."""
+    """Copies a bundle with a wrong CRC for one entry, in both of its headers."""
     data = bytearray(source.read_bytes())
     with zipfile.ZipFile(source) as archive:
         local = archive.getinfo(name).header_offset
@@ -44,7 +44,8 @@ def assert_unfinished(status: dict) -> None:
 
 def test_image_larger_than_the_partition(machine, web, system, tmp_path):
     path = tmp_path / "large.zip"
-    testos.make_bundle(path, system.variant("Y").uki.read_bytes(), bytes(disk.SLOT["B"].size + 4096))
+    image = bytes(disk.SLOT["B"].size + 4096)
+    testos.make_bundle(path, system.variant("Y").uki.read_bytes(), image)
     assert_refused(machine, web.offer(path))
 
 

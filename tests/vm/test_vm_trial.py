@@ -34,12 +34,13 @@ def test_panic_after_kexec_falls_back(machine, bundle):
 
 
 def test_damaged_image_falls_back(machine, bundle):
-    """The image is damaged after it was installed: verity refuses it, and the firmware starts the old slot."""
+    """The image is damaged after its installation: verity refuses it, the old slot starts."""
     machine.boot("X")
     machine.check(f"bistable install {bundle('Y')} --activate=reboot")
     # In the block of erofs' superblock, beside the superblock itself: only verity notices.
     machine.check(
-        "device=/dev/$(grep -lx PARTNAME=METROPOLIS-SYSTEM-B /sys/class/block/*/uevent | cut -d/ -f5)"
+        "event=$(grep -lx PARTNAME=METROPOLIS-SYSTEM-B /sys/class/block/*/uevent)"
+        " && device=/dev/$(echo $event | cut -d/ -f5)"
         " && printf damage | dd of=$device bs=1 seek=3000 conv=notrunc && sync"
     )
     machine.restart("reboot -f", "X")

@@ -46,7 +46,7 @@ def test_by_reboot(machine, bundle, web):
 
 
 def test_by_kexec(machine, bundle):
-    """One QEMU process, one start of the firmware, and firmware variables that can be written in each system."""
+    """The firmware starts once; its variables can be written in each system."""
     machine.boot("X")
     for letter, slot in (("Y", "B"), ("Z", "A")):
         machine.restart(f"bistable install {bundle(letter)} --activate=kexec --now", letter)
@@ -56,7 +56,8 @@ def test_by_kexec(machine, bundle):
         assert status["kexec_booted"] is True
         assert_trial(status, slot)
         name = f"{firmware.EFIVARS}/Written{letter}-7e570000-0000-4000-8000-000000000000"
-        machine.check(f"printf '\\007\\000\\000\\000by {letter}' >{name} && grep -q 'by {letter}' {name}")
+        machine.check(f"printf '\\007\\000\\000\\000by {letter}' >{name}")
+        machine.check(f"grep -q 'by {letter}' {name}")
         machine.check("bistable mark-good")
         assert machine.status()["default"] == slot
     assert machine.status()["slots"]["A"]["cold_boot_proven"] is False

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replacing files on the real vfat: whatever a power cut leaves, a file is its old or its new content,
-and the slot's record says nothing that is not true.
+"""Replacing files on the real vfat: whatever a power cut leaves, a file is its old or its new
+content, and the slot's record says nothing that is not true.
 
-A machine runs on a disk whose writes QEMU logs. Then every state is built that a power cut may have left,
-prefixes and reorderings within a flush epoch, and read by our own strict FAT32 reader.
+A machine runs on a disk whose writes QEMU logs. Then every state is built that a power cut may have
+left, prefixes and reorderings within a flush epoch, and read by our own strict FAT32 reader.
 """
 
 import hashlib
@@ -49,7 +49,9 @@ def outcomes(base: Path, log: Path, judge: Callable[[fat32.Fat32], str]) -> Coun
 
             def read_sector(number: int) -> bytes:
                 number += first
-                return overlay.get(number) or os.pread(image.fileno(), disk.SECTOR, number * disk.SECTOR)
+                if number in overlay:
+                    return overlay[number]
+                return os.pread(image.fileno(), disk.SECTOR, number * disk.SECTOR)
 
             try:
                 found[judge(fat32.Fat32(read_sector))] += 1
@@ -84,7 +86,7 @@ def record(machine, tmp_path: Path, command: str) -> Path:
 
 
 def test_the_checker_finds_a_naive_replacement(machine, web, tmp_path):
-    """Temporary file and rename, each synced, is not safe on vfat: if this passes, nothing below means anything."""
+    """Temporary file and rename, each synced, is not safe on vfat: the checker must see it."""
     old, new = random.Random(1).randbytes(64 << 10), random.Random(2).randbytes(80 << 10)
     disk.put_file(machine.disk, NAIVE, old)
     (tmp_path / "new.bin").write_bytes(new)
@@ -92,7 +94,11 @@ def test_the_checker_finds_a_naive_replacement(machine, web, tmp_path):
     command += " && cp /run/new new.tmp && sync && mv new.tmp naive.efi && sync"
     base = record(machine, tmp_path, command)
     names = {old: "old", new: "new"}
-    found = outcomes(base, machine.write_log, lambda files: names.get(files.read_file(NAIVE), "something else"))
+
+    def judge(files: fat32.Fat32) -> str:
+        return names.get(files.read_file(NAIVE), "something else")
+
+    found = outcomes(base, machine.write_log, judge)
     assert found["old"] and found["new"]
     assert set(found) - {"old", "new"}, f"the checker sees no damage: {found}"
 
@@ -101,9 +107,11 @@ def test_boot_file_is_replaced_safely(machine, web, system, tmp_path):
     old, new = small_uki(system, 1, 60_000), small_uki(system, 2, 90_000)
     old, bound_new = uki.bound(old, "B"), uki.bound(new, "B")
     disk.put_file(machine.disk, disk.BOOT_FILE["B"], old)
-    untouched = {name: disk.get_file(machine.disk, name) for name in (disk.BOOT_FILE["A"], disk.REMOVABLE)}
+    others = (disk.BOOT_FILE["A"], disk.REMOVABLE)
+    untouched = {name: disk.get_file(machine.disk, name) for name in others}
     testos.make_bundle(tmp_path / "small.zip", new, random.Random(3).randbytes(64 << 10))
-    base = record(machine, tmp_path, f"bistable install {web.offer(tmp_path / 'small.zip')} --activate=none")
+    url = web.offer(tmp_path / "small.zip")
+    base = record(machine, tmp_path, f"bistable install {url} --activate=none")
 
     assert disk.get_file(machine.disk, disk.BOOT_FILE["B"]) == bound_new
     names = {old: "old", bound_new: "new"}

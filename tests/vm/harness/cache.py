@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of built things: one directory per thing and key, built once, shared by parallel sessions."""
+"""The cache of built things: a directory per thing and key, shared by parallel sessions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def digest(*parts: bytes | str | Path) -> str:
 def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
     """The directory `name-key`, filled by `build` if it does not exist. Call it with the lock held.
 
-    Older versions of the same thing are removed, after an hour in which another session may still use them.
+    Older versions of the same thing are removed an hour later: another session may still use them.
     """
     path = cache_dir() / f"{name}-{key}"
     if not path.exists():
@@ -72,10 +72,11 @@ def _remove_old(name: str, current: Path) -> None:
 
 
 def tool(*command: str | Path, cwd: Path | None = None) -> str:
-    """Runs a tool of the host and returns its output; its messages are in the exception otherwise."""
+    """Runs a tool of the host and returns its output; raises with its messages when it fails."""
     environment = dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     words = [str(word) for word in command]
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        said = f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        raise RuntimeError(f"{' '.join(words)}: {said}")
     return done.stdout

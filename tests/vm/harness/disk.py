@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw disks for the test OS: GPT, ESP, two system slots, data; and reading them back from the host."""
+"""Raw disks for the test OS: GPT, ESP, two system slots, data; and what is on them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ REMOVABLE = "/EFI/BOOT/BOOTX64.EFI"
 
 
 def make_factory_disk(path: Path, system: TestOs, letter: str = "X") -> None:
-    """A disk as it leaves the factory: slot A complete, slot B empty, the removable path a copy of A's boot file."""
+    """A disk as it leaves the factory.
+
+    Slot A is complete, slot B empty, and the removable path holds a copy of A's boot file.
+    """
     with cache.locked():
         key = cache.digest(system.directory.name, letter, Path(__file__))
         master = cache.built("disk", key, lambda work: _build(work / "disk.raw", system, letter))
@@ -63,18 +66,17 @@ def _build(path: Path, system: TestOs, letter: str) -> None:
     with open(path, "wb") as disk:
         disk.truncate(last.start + last.size + MIB)
     lines = ["label: gpt", "label-id: 7e570000-0000-4000-8000-000000000000", "unit: sectors"]
-    lines += [
-        f'start={p.start // SECTOR}, size={p.size // SECTOR}, type={p.type}, uuid={p.uuid}, name="{p.label}"'
-        for p in LAYOUT.values()
-    ]
+    for p in LAYOUT.values():
+        place = f"start={p.start // SECTOR}, size={p.size // SECTOR}"
+        lines.append(f'{place}, type={p.type}, uuid={p.uuid}, name="{p.label}"')
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "script"
         script.write_text("\n".join(lines) + "\n")
         cache.tool("sh", "-c", f'sfdisk --quiet "{path}" <"{script}"')
     # Clusters of 2 KiB: with larger ones there are too few for a FAT32.
     cache.tool(
-        *("mkfs.fat", "-F", "32", "-s", "4", "-n", "ESP", "-i", "7e570001", f"--offset={ESP.start // SECTOR}"),
-        *(path, str(ESP.size // 1024)),
+        *("mkfs.fat", "-F", "32", "-s", "4", "-n", "ESP", "-i", "7e570001"),
+        *(f"--offset={ESP.start // SECTOR}", path, str(ESP.size // 1024)),
     )
     variant = system.variant(letter)
     write_partition(path, SLOT["A"], variant.image.read_bytes())

@@ -99,7 +99,7 @@ class Fat32:
                 long_name = part.split("\0")[0].rstrip("\uffff") + long_name
             else:
                 if not row[11] & VOLUME:
-                    short = row[:8].decode("cp437").rstrip() + "." + row[8:11].decode("cp437").rstrip()
-                    rows.append((long_name or short.rstrip("."), row))
+                    stem, suffix = (row[a:b].decode("cp437").rstrip() for a, b in ((0, 8), (8, 11)))
+                    rows.append((long_name or f"{stem}.{suffix}".rstrip("."), row))
                 long_name = ""
         return rows

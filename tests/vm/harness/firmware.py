@@ -15,18 +15,20 @@ EFIVARS = "/sys/firmware/efi/efivars"
 ACTIVE = 1
 
 
-def load_option(description: str, partition: Partition, path: str, data: bytes = b"", attributes: int = ACTIVE) -> bytes:
+def load_option(
+    text: str, partition: Partition, path: str, data: bytes = b"", attributes: int = ACTIVE
+) -> bytes:
     """An EFI_LOAD_OPTION (UEFI 2.10 3.1.3) with an HD() and a File() node."""
     hard_drive = struct.pack(
         "<BBHIQQ16sBB",
         *(4, 1, 42, partition.number, partition.start // SECTOR, partition.size // SECTOR),
         *(UUID(partition.uuid).bytes_le, 2, 2),
     )
-    name = path.replace("/", "\\").encode("utf-16-le") + b"\0\0"
-    file = struct.pack("<BBH", 4, 4, 4 + len(name)) + name
+    file_name = path.replace("/", "\\").encode("utf-16-le") + b"\0\0"
+    file = struct.pack("<BBH", 4, 4, 4 + len(file_name)) + file_name
     nodes = hard_drive + file + bytes.fromhex("7fff0400")
-    text = description.encode("utf-16-le") + b"\0\0"
-    return struct.pack("<IH", attributes, len(nodes)) + text + nodes + data
+    name = text.encode("utf-16-le") + b"\0\0"
+    return struct.pack("<IH", attributes, len(nodes)) + name + nodes + data
 
 
 def description(option: bytes) -> str:
@@ -44,7 +46,8 @@ def read_variables(machine: Machine) -> dict[str, bytes]:
 def write_variable(machine: Machine, name: str, value: bytes) -> None:
     """Writes a non-volatile boot variable in one write, as efivarfs wants it."""
     octal = "".join(f"\\{byte:03o}" for byte in struct.pack("<I", 7) + value)
-    machine.check(f"printf '{octal}' >/run/variable && dd if=/run/variable of={EFIVARS}/{name}-{GLOBAL} bs=65536 count=1")
+    machine.check(f"printf '{octal}' >/run/variable")
+    machine.check(f"dd if=/run/variable of={EFIVARS}/{name}-{GLOBAL} bs=65536 count=1")
 
 
 def boot_order(variables: dict[str, bytes]) -> list[str]:

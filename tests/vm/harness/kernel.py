@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's cloud kernel, unpacked into the cache (never installed), and its modules in loading order."""
+"""Debian's cloud kernel, unpacked into the cache (never installed), and its modules."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def depends(module: Path) -> list[str]:
 
 
 def get_kernel() -> Kernel:
-    """The cached kernel, or today's Debian package downloaded and unpacked. Call it with the lock held."""
+    """The cached kernel, or today's Debian package unpacked. Call it with the lock held."""
     found = sorted(cache.cache_dir().glob("kernel-*"))
     root = found[-1] if found else _download()
     image = next((root / "boot").glob("vmlinuz-*"))

@@ -27,7 +27,7 @@ CORES = 1  # two machines at a time on two cores: more is slower
 
 
 class MachineError(AssertionError):
-    """The machine did something else than expected; the message ends with its console's last lines."""
+    """The machine did something else than expected; the message ends with its console."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Machine:
                 break
             # A command that should have ended in another system, and did not.
             if answer := self._answer(line):
-                raise self._error(f"the command returned instead of starting another system: {answer}")
+                raise self._error(f"the command returned, and no other system starts: {answer}")
         self.ready = Ready(found.group(1), found.group(2), float(found.group(3)), time.monotonic())
         if expect is not None and self.ready.variant != expect:
             raise self._error(f"variant {self.ready.variant} came up, not {expect}")
@@ -207,8 +207,10 @@ class Machine:
             *("-device", "virtio-blk-pci,drive=disk"),
             *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"socket,id=agent,path={sockets}/agent,server=on,wait=off"),
-            *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.testos.agent"),
-            *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
+            *("-device", "virtio-serial-pci"),
+            *("-device", "virtserialport,chardev=agent,name=org.testos.agent"),
+            *("-chardev", f"file,id=console,path={self.console},append=on"),
+            *("-serial", "chardev:console"),
             *("-qmp", f"unix:{sockets}/qmp,server=on,wait=off"),
         ]
 
@@ -255,7 +257,7 @@ class Machine:
         return self._lines.pop(0)
 
     def _answer(self, line: str) -> Result | None:
-        """The answer to the last request; None for lines of earlier ones, or cut short by a restart."""
+        """The answer to the last request; None for other lines, or one cut short by a restart."""
         found = re.fullmatch(r"(\d+) (\d+) (\S*)- (\S*)-", line)
         if found is None or int(found.group(1)) != self._request:
             return None
@@ -263,7 +265,8 @@ class Machine:
         return Result(int(found.group(2)), out, err)
 
     def _error(self, message: str) -> MachineError:
-        return MachineError(f"{message}\n--- console of {self.directory.name}\n{self.console_tail()}")
+        tail = f"--- console of {self.directory.name}\n{self.console_tail()}"
+        return MachineError(f"{message}\n{tail}")
 
     def _cleanup(self) -> None:
         for thing in (self._agent, self._qmp):
@@ -275,6 +278,6 @@ class Machine:
 
 
 def factory_machine(directory: Path, system: TestOs) -> Machine:
-    """A machine as it leaves the factory: variant X in slot A, slot B empty, no boot entries of ours."""
+    """A machine fresh from the factory: X in slot A, slot B empty, no boot entries of ours."""
     disk.make_factory_disk(directory / "disk.raw", system)
     return Machine(directory, system)

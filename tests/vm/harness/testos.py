@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test OS: per variant an erofs image with its dm-verity tree, a UKI that names it, and a bundle of both."""
+"""The test OS: per variant an erofs image with its dm-verity tree, a UKI, and a bundle of both."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def _build(work: Path, kernel: Kernel, program: Path) -> None:
         make_bundle(variant.bundle, variant.uki.read_bytes(), variant.image)
 
 
-def _sections(letter: str, kernel: Kernel, initrd: bytes, verity: tuple[str, int]) -> dict[str, bytes]:
+def _sections(
+    letter: str, kernel: Kernel, initrd: bytes, verity: tuple[str, int]
+) -> dict[str, bytes]:
     root_hash, hash_offset = verity
     command_line = (
         "console=ttyS0 panic=1 oops=panic loglevel=5 no_timer_check mitigations=off "
@@ -110,7 +112,9 @@ def _sections(letter: str, kernel: Kernel, initrd: bytes, verity: tuple[str, int
 
 def os_release(letter: str) -> bytes:
     version = VERSIONS[letter]
-    return f'ID=testos\nNAME="Test OS {letter}"\nVERSION_ID={version}\nIMAGE_ID=testos\nIMAGE_VERSION={version}\n'.encode()
+    lines = [f'NAME="Test OS {letter}"', "ID=testos", "IMAGE_ID=testos"]
+    lines += [f"VERSION_ID={version}", f"IMAGE_VERSION={version}"]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def make_bundle(path: Path, uki: bytes, image: Path | bytes) -> None:
@@ -132,7 +136,8 @@ def _initrd(kernel: Kernel) -> bytes:
     archive.file("init", TESTOS / "initrd-init", 0o755)
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "verity-open"
-        cache.tool("cc", "-std=gnu17", "-O2", "-static", "-s", "-o", program, TESTOS / "verity-open.c")
+        source = TESTOS / "verity-open.c"
+        cache.tool("cc", "-std=gnu17", "-O2", "-static", "-s", "-o", program, source)
         archive.file("bin/verity-open", program, 0o755)
     modules = kernel.with_dependencies(MODULES)
     archive.file("modules.order", "".join(f"{path.stem}\n" for path in modules).encode())
@@ -142,7 +147,8 @@ def _initrd(kernel: Kernel) -> bytes:
 
 
 def _fill_root(root: Path, letter: str, program: Path) -> None:
-    for name in "boot dev etc/bistable mnt proc run sbin sys tmp usr/bin usr/lib usr/share var".split():
+    names = "boot dev etc/bistable mnt proc run sbin sys tmp usr/bin usr/lib usr/share var"
+    for name in names.split():
         (root / name).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
     shutil.copy(BUSYBOX, root / "usr/bin/busybox")
@@ -158,10 +164,11 @@ def _fill_root(root: Path, letter: str, program: Path) -> None:
         (root / "etc/testos-panic").touch()
     (root / "usr/lib/os-release").write_bytes(os_release(letter))
     (root / "etc/os-release").symlink_to("../usr/lib/os-release")
-    (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    accounts = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+    (root / "etc/passwd").write_text(accounts)
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
     (root / "etc/bistable/bistable.conf").write_text("[system]\nallow-unsigned=yes\n")
-    # Images of one system differ in part: 4 MiB are the same in all variants, 1 MiB is each variant's own.
+    # Images of one system differ in part: 4 MiB are the same in all variants, 1 MiB is its own.
     (root / "usr/share/common").write_bytes(random.Random("common").randbytes(4 << 20))
     (root / "usr/share/own").write_bytes(random.Random(letter).randbytes(1 << 20))
     if program.exists():
@@ -179,7 +186,7 @@ def _copy_program(program: Path, root: Path) -> None:
 
 
 def _make_image(root: Path, image: Path) -> tuple[str, int]:
-    """Writes the erofs image followed by its verity tree; returns the root hash and the tree's offset."""
+    """Writes erofs and its verity tree into one file; returns the root hash and the offset."""
     name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
     cache.tool("mkfs.erofs", "-zlz4hc", "-T", "1", "-U", name, "--all-root", image, root)
     with open(image, "ab") as file:

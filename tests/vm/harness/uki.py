@@ -26,7 +26,8 @@ def build_uki(output: Path, sections: dict[str, bytes], stub: Path = STUB) -> No
             path = Path(directory) / name
             path.write_bytes(content)
             address += -address % PAGE
-            words += ["--add-section", f"{name}={path}", "--change-section-vma", f"{name}={address:#x}"]
+            words += ["--add-section", f"{name}={path}"]
+            words += ["--change-section-vma", f"{name}={address:#x}"]
             address += len(content)
         cache.tool(*words, stub, output)
 
@@ -39,8 +40,8 @@ def bound(uki: bytes, slot: str) -> bytes:
 def tiny_kernel(real: bytes, filling: bytes) -> bytes:
     """A few sectors that pass for a bzImage by their header, and boot nothing: for small bundles.
 
-    The header is a real kernel's; setup_sects and syssize (Linux Documentation/arch/x86/boot.rst) are
-    changed to what is there.
+    The header is a real kernel's; setup_sects and syssize (Linux Documentation/arch/x86/boot.rst)
+    are changed to what is there.
     """
     body = filling + bytes(-len(filling) % 16)
     header = bytearray(real[: 4096 * 2])

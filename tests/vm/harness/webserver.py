@@ -50,8 +50,10 @@ class WebServer:
             self.port = probe.getsockname()[1]
         text = CONFIGURATION.format(prefix=self._prefix, files=self.files, port=self.port)
         (self._prefix / "nginx.conf").write_text(text)
-        command = [NGINX, "-p", str(self._prefix), "-c", "nginx.conf", "-e", str(self._prefix / "start.log")]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        log = self._prefix / "start.log"
+        command = [NGINX, "-p", str(self._prefix), "-c", "nginx.conf", "-e", str(log)]
+        nothing = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdin=nothing, stderr=nothing)
         self._wait()
 
     def stop(self) -> None:
@@ -83,6 +85,6 @@ class WebServer:
                     return
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
-                log = self._prefix / "error.log"
-                raise RuntimeError("nginx did not start: " + (log.read_text() if log.exists() else "no log"))
+                logs = [path.read_text() for path in self._prefix.glob("*.log")]
+                raise RuntimeError("nginx did not start:\n" + "".join(logs))
             time.sleep(0.05)

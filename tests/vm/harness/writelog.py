@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power cuts from the log of QEMU's blklogwrites driver: what a disk may hold after losing its cache.
+"""Power cuts from the log of QEMU's blklogwrites driver: what a disk may hold after one.
 
-The log's format is that of Linux's dm-log-writes (Documentation/admin-guide/device-mapper/log-writes.rst).
-Between two flushes a drive may have kept any subset of the writes; after a flush all that came before.
+The log's format is that of Linux's dm-log-writes (admin-guide/device-mapper/log-writes.rst).
+Between two flushes a drive may have kept any subset of the writes; after a flush, all before it.
 """
 
 from __future__ import annotations
@@ -60,8 +60,10 @@ def apply(overlay: Overlay, write: Write) -> None:
         overlay[(write.offset + index) // SECTOR] = write.data[index : index + SECTOR]
 
 
-def states(epochs: list[list[Write]], seed: int = 1, samples: int = 200) -> Iterator[tuple[str, Overlay]]:
-    """Every state that a cut may leave: all prefixes, and within each epoch all subsets, or a sample of many."""
+def states(
+    epochs: list[list[Write]], seed: int = 1, samples: int = 200
+) -> Iterator[tuple[str, Overlay]]:
+    """Every state that a cut may leave: all subsets within each epoch, or a sample of many."""
     rng = random.Random(seed)
     durable: Overlay = {}
     for number, epoch in enumerate(epochs):
@@ -76,7 +78,7 @@ def states(epochs: list[list[Write]], seed: int = 1, samples: int = 200) -> Iter
 
 
 def _subsets(count: int, rng: random.Random, samples: int) -> Iterator[tuple[int, ...]]:
-    """Index tuples in log order. A later write of the same sector always wins over an earlier one."""
+    """Indexes in log order: of two writes of one sector the later one wins."""
     if count <= ALL_SUBSETS_UP_TO:
         for size in range(count + 1):
             yield from itertools.combinations(range(count), size)
