@@ -243,19 +243,32 @@ static uint64_t esp_used(const struct sim *sim)
 	return used;
 }
 
-/* Old and new lie beside each other for a moment, as on vfat. */
+static void remove_file(struct sim *sim, const char *path)
+{
+	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
+		if (sim->files[i].used && strcmp(sim->files[i].path, path) == 0) {
+			buffer_done(&sim->files[i].data);
+			sim->files[i].used = false;
+		}
+	}
+}
+
+/* Old and new lie beside each other for a moment, as on vfat; a leftover is written over. */
 static int sim_esp_replace(struct machine *machine, struct esp *esp, const char *path,
 	struct span content, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
+	char leftover[160];
 	int r;
 
 	(void)esp;
-	if (esp_used(sim) + content.size > sim->esp_capacity)
-		return error_failed(error, ENOSPC, "the ESP is full");
+	snprintf(leftover, sizeof(leftover), "%s" MACHINE_NEW_SUFFIX, path);
 	r = before_change(sim, error);
 	if (r < 0)
 		return r;
+	remove_file(sim, leftover);
+	if (esp_used(sim) + content.size > sim->esp_capacity)
+		return error_failed(error, ENOSPC, "the ESP is full");
 	sim_put_file(sim, path, content);
 	return after_change(sim, r, error);
 }
@@ -269,12 +282,7 @@ static int sim_esp_remove(
 	(void)esp;
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
-		if (sim->files[i].used && strcmp(sim->files[i].path, path) == 0) {
-			buffer_done(&sim->files[i].data);
-			sim->files[i].used = false;
-		}
-	}
+	remove_file(sim, path);
 	return after_change(sim, r, error);
 }
 
@@ -309,7 +317,7 @@ static int sim_esp_space(
 
 	(void)esp, (void)error;
 	ret->size = sim->esp_capacity;
-	ret->free = sim->esp_capacity - esp_used(sim);
+	ret->free = esp_used(sim) < sim->esp_capacity ? sim->esp_capacity - esp_used(sim) : 0;
 	return 0;
 }
 

@@ -25,32 +25,6 @@ static const struct bistable_install_options not_activated = {
 	.activation = BISTABLE_ACTIVATE_NONE
 };
 
-/* Every operation that should work says why when it does not. */
-static void ok(int r, const struct error *error)
-{
-	if (r < 0)
-		fail_msg("%s", error->text);
-}
-
-static void install(struct sim *sim, const struct system *system,
-	const struct bistable_install_options *options)
-{
-	struct error error = { 0 };
-
-	ok(world_install(sim, system, options, NULL, &error), &error);
-	world_check_foreign(sim);
-	world_check_order(sim);
-}
-
-static void mark_good(struct sim *sim)
-{
-	struct error error = { 0 };
-
-	ok(world_mark_good(sim, false, &error), &error);
-	world_check_foreign(sim);
-	world_check_order(sim);
-}
-
 static void test_life_by_reboot(void **unused)
 {
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL),
@@ -58,13 +32,13 @@ static void test_life_by_reboot(void **unused)
 	AUTO_SIM struct sim *sim = world_new(&x);
 
 	(void)unused;
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
-	install(sim, &z, &by_reboot);
+	world_must_install(sim, &z, &by_reboot);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
 	assert_true(world_place(sim, SLOT_A) < world_place(sim, SLOT_B));
 	/* Flash wears out: a whole life takes a bounded number of NVRAM writes. */
@@ -78,10 +52,10 @@ static void test_life_by_kexec(void **unused)
 	AUTO_SIM struct sim *sim = world_new(&x);
 
 	(void)unused;
-	install(sim, &y, &by_kexec);
+	world_must_install(sim, &y, &by_kexec);
 	assert_int_equal(sim_kexec(sim), SLOT_B);
-	mark_good(sim);
-	install(sim, &z, &by_kexec);
+	world_must_mark_good(sim);
+	world_must_install(sim, &z, &by_kexec);
 	assert_int_equal(sim_kexec(sim), SLOT_A);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
@@ -95,19 +69,19 @@ static void test_kexec_then_power_cycle(void **unused)
 		AUTO_SIM struct sim *sim = world_new(&x);
 		AUTO_STATUS struct bistable_status *status = NULL, *later = NULL;
 
-		install(sim, &y, &by_kexec);
+		world_must_install(sim, &y, &by_kexec);
 		/* Staged only: a power cycle right now starts the old slot. */
 		assert_null(sim_variable(sim, "BootNext"));
 		assert_int_equal(sim_kexec(sim), SLOT_B);
 		if (confirmed)
-			mark_good(sim);
+			world_must_mark_good(sim);
 		status = world_status(sim);
 		assert_true(status->kexec_booted);
 		assert_false(status->slots[SLOT_B].cold_boot_proven);
 		assert_int_equal(sim_power_cycle(sim), confirmed ? SLOT_B : SLOT_A);
 		if (!confirmed)
 			continue;
-		mark_good(sim);
+		world_must_mark_good(sim);
 		later = world_status(sim);
 		assert_true(later->slots[SLOT_B].cold_boot_proven);
 	}
@@ -123,13 +97,13 @@ static void test_kexec_refused(void **unused)
 
 	(void)unused;
 	sim->kexec_refused = true;
-	ok(world_install(sim, &y, &by_kexec, &result, &error), &error);
+	world_ok(world_install(sim, &y, &by_kexec, &result, &error), &error);
 	assert_int_equal(result.activation, BISTABLE_ACTIVATE_REBOOT);
 	assert_non_null(strstr(result.fallback, "the kernel refuses to load it"));
 	bistable_result_done(&result);
 	assert_int_equal(world_install(sim, &y, &only, NULL, &error), -EOPNOTSUPP);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
-	ok(world_activate(sim, BISTABLE_ACTIVATE_DEFAULT, &error), &error);
+	world_ok(world_activate(sim, BISTABLE_ACTIVATE_DEFAULT, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
 
@@ -160,7 +134,7 @@ static void test_kexec_companions(void **unused)
 		struct error error = { 0 };
 
 		sim_put_file(sim, cases[i].path, (struct span){ (const uint8_t *)"x", 1 });
-		ok(world_install(sim, &y, &by_kexec, &result, &error), &error);
+		world_ok(world_install(sim, &y, &by_kexec, &result, &error), &error);
 		if (cases[i].counts) {
 			assert_int_equal(result.activation, BISTABLE_ACTIVATE_REBOOT);
 			assert_non_null(strstr(result.fallback, cases[i].path));
@@ -179,13 +153,13 @@ static void test_staged_kernel_is_unloaded_first(void **unused)
 	struct error error = { 0 };
 
 	(void)unused;
-	install(sim, &y, &by_kexec);
+	world_must_install(sim, &y, &by_kexec);
 	assert_true(sim->kexec_staged);
 	/* It is the target's: it must not be there while the target changes. */
-	install(sim, &z, &not_activated);
+	world_must_install(sim, &z, &not_activated);
 	assert_false(sim->kexec_staged);
 
-	install(sim, &y, &by_kexec);
+	world_must_install(sim, &y, &by_kexec);
 	sim->unstage_refused = true;
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
 	assert_int_equal(world_install(sim, &z, &by_reboot, NULL, &error), -EPERM);
@@ -200,7 +174,7 @@ static void test_damaged_trial_falls_back(void **unused)
 	AUTO_STATUS struct bistable_status *before = NULL, *after = NULL, *closed = NULL;
 
 	(void)unused;
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	before = world_status(sim);
 	assert_int_equal(before->next_slot, 'B');
 	assert_string_equal(before->next_how, "reboot");
@@ -212,7 +186,7 @@ static void test_damaged_trial_falls_back(void **unused)
 	assert_true(after->slots[SLOT_B].tried_unconfirmed);
 	assert_string_equal(after->slots[SLOT_B].attempts[0].outcome, "failed");
 	assert_int_equal(after->next_slot, 'A');
-	mark_good(sim);
+	world_must_mark_good(sim);
 	closed = world_status(sim);
 	assert_true(closed->slots[SLOT_B].tried_unconfirmed);
 	assert_int_equal(closed->default_slot, 'A');
@@ -227,26 +201,26 @@ static void test_rollback(void **unused)
 	(void)unused;
 	assert_int_equal(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), -ENOENT);
 	assert_int_equal(error.kind, ERROR_NOTHING);
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
 
 	/* From a trial: the trial is not promoted on the way. */
-	ok(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
+	world_ok(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
 	assert_true(world_place(sim, SLOT_A) < world_place(sim, SLOT_B));
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
-	mark_good(sim);
+	world_must_mark_good(sim);
 
 	/* And from a confirmed slot, by kexec. */
-	ok(world_activate(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
+	world_ok(world_activate(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
-	mark_good(sim);
-	ok(world_rollback(sim, BISTABLE_ACTIVATE_KEXEC, &error), &error);
+	world_must_mark_good(sim);
+	world_ok(world_rollback(sim, BISTABLE_ACTIVATE_KEXEC, &error), &error);
 	assert_int_equal(sim_kexec(sim), SLOT_A);
 	/* Not confirmed there: a power cycle starts the default again. */
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
-	ok(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
+	world_ok(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
 }
 
@@ -262,13 +236,13 @@ static void test_trial_is_not_overwritten(void **unused)
 	struct error error = { 0 };
 
 	(void)unused;
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
 	assert_int_equal(world_install(sim, &z, &by_reboot, NULL, &error), -EPERM);
 	assert_int_equal(error.kind, ERROR_REFUSED);
 	assert_int_equal(sim->operations, 0);
-	install(sim, &z, &forced);
+	world_must_install(sim, &z, &forced);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
 }
 
@@ -280,16 +254,16 @@ static void test_same_content_writes_nothing(void **unused)
 	struct error error = { 0 };
 
 	(void)unused;
-	install(sim, &y, &not_activated);
+	world_must_install(sim, &y, &not_activated);
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
-	ok(world_install(sim, &y, &not_activated, &result, &error), &error);
+	world_ok(world_install(sim, &y, &not_activated, &result, &error), &error);
 	assert_int_equal(sim->operations, 0);
 	assert_int_equal(result.written, 0);
 	bistable_result_done(&result);
 	/* mark-good: the second call in a row writes nothing either. */
-	mark_good(sim);
+	world_must_mark_good(sim);
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	assert_int_equal(sim->operations, 0);
 }
 
@@ -304,11 +278,11 @@ static void test_mark_bad(void **unused)
 	/* A has no complete counterpart. */
 	assert_int_equal(world_mark_bad(sim, SLOT_A, &error), -EPERM);
 	assert_int_equal(error.kind, ERROR_REFUSED);
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	/* The running default is bad: A comes first again, and B is not started any more. */
-	ok(world_mark_bad(sim, SLOT_B, &error), &error);
+	world_ok(world_mark_bad(sim, SLOT_B, &error), &error);
 	world_check_foreign(sim);
 	status = world_status(sim);
 	assert_true(status->slots[SLOT_B].bad);
@@ -317,9 +291,9 @@ static void test_mark_bad(void **unused)
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
 	assert_int_equal(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), -EPERM);
 	assert_int_equal(error.kind, ERROR_REFUSED);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	/* The next install lifts it, even one of the same content. */
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
 
@@ -330,10 +304,10 @@ static void test_fallback_is_not_confirmed(void **unused)
 	struct error error = { 0 };
 
 	(void)unused;
-	mark_good(sim);
-	install(sim, &y, &by_reboot);
+	world_must_mark_good(sim);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	/* The firmware cannot load the default's file any more and goes on to the next entry. */
 	sim_put_file(
 		sim, "/EFI/metropolis/boot-b.efi", (struct span){ (const uint8_t *)"junk", 4 });
@@ -343,7 +317,7 @@ static void test_fallback_is_not_confirmed(void **unused)
 	assert_int_equal(error.kind, ERROR_REFUSED);
 	assert_non_null(strstr(error.text, "fell back"));
 	assert_int_equal(sim->operations, 0);
-	ok(world_mark_good(sim, true, &error), &error);
+	world_ok(world_mark_good(sim, true, &error), &error);
 	assert_true(world_place(sim, SLOT_A) < world_place(sim, SLOT_B));
 }
 
@@ -353,9 +327,9 @@ static void test_wiped_nvram(void **unused)
 	AUTO_SIM struct sim *sim = world_new(&x);
 
 	(void)unused;
-	install(sim, &y, &by_kexec);
+	world_must_install(sim, &y, &by_kexec);
 	sim_kexec(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++)
 		if (sim->variables[i].used)
 			sim_remove_variable(sim, sim->variables[i].name);
@@ -376,9 +350,9 @@ static void test_removable_path_of_others(void **unused)
 
 	(void)unused;
 	sim_put_file(sim, "/EFI/BOOT/BOOTX64.EFI", theirs);
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	assert_true(span_equal(span_of(sim_file(sim, "/EFI/BOOT/BOOTX64.EFI")), theirs));
 }
 
@@ -393,11 +367,11 @@ static void test_removable_path_stale(void **unused)
 
 	(void)unused;
 	buffer_append(&old, sim_file(sim, path)->data, sim_file(sim, path)->size, NULL);
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	sim_put_file(sim, path, span_of(&old));
-	install(sim, &z, &not_activated);
+	world_must_install(sim, &z, &not_activated);
 	assert_true(span_equal(span_of(sim_file(sim, path)),
 		span_of(sim_file(sim, "/EFI/metropolis/boot-b.efi"))));
 }
@@ -410,14 +384,14 @@ static void test_esp_too_small(void **unused)
 	struct error error = { 0 };
 
 	(void)unused;
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	sim_power_cycle(sim);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	/* Room for a third file only if the target's old one goes first. */
 	sim->esp_capacity = 3 * y.uki.size + (300u << 10);
-	install(sim, &z, &by_reboot);
+	world_must_install(sim, &z, &by_reboot);
 	assert_int_equal(sim_power_cycle(sim), SLOT_A);
-	mark_good(sim);
+	world_must_mark_good(sim);
 	sim->esp_capacity = 2 * y.uki.size;
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
 	assert_int_equal(world_install(sim, &y, &by_reboot, NULL, &error), -ENOSPC);
@@ -448,7 +422,7 @@ static void test_refused_bundles(void **unused)
 		AUTO_STATUS struct bistable_status *status = NULL;
 		struct error error = { 0 };
 
-		install(sim, &good, &not_activated);
+		world_must_install(sim, &good, &not_activated);
 		assert_int_equal(world_install(sim, &bad, &by_reboot, NULL, &error), cases[i].r);
 		assert_int_equal(error.kind, ERROR_FAILED);
 		if (!strstr(error.text, cases[i].says))
@@ -458,7 +432,7 @@ static void test_refused_bundles(void **unused)
 		assert_int_equal(status->slots[SLOT_B].entry_active, !cases[i].touches);
 		assert_true(status->slots[SLOT_A].complete);
 		assert_int_equal(sim_power_cycle(sim), SLOT_A);
-		install(sim, &good, &by_reboot);
+		world_must_install(sim, &good, &by_reboot);
 		assert_int_equal(sim_power_cycle(sim), SLOT_B);
 	}
 }
@@ -470,7 +444,7 @@ static void test_verity_is_verified(void **unused)
 	AUTO_SIM struct sim *sim = world_new(&x);
 
 	(void)unused;
-	install(sim, &y, &by_reboot);
+	world_must_install(sim, &y, &by_reboot);
 	assert_null(strstr(world_notes(), "carries no hash tree"));
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
@@ -503,14 +477,14 @@ static void test_quirks(void **unused)
 		AUTO_SIM struct sim *sim = world_new(&x);
 
 		sim->quirks = quirks[i];
-		mark_good(sim);
-		install(sim, &y, &by_reboot);
+		world_must_mark_good(sim);
+		world_must_install(sim, &y, &by_reboot);
 		assert_int_equal(sim_power_cycle(sim), SLOT_B);
-		mark_good(sim);
+		world_must_mark_good(sim);
 		assert_int_equal(sim_power_cycle(sim), SLOT_B);
-		install(sim, &z, &by_reboot);
+		world_must_install(sim, &z, &by_reboot);
 		assert_int_equal(sim_power_cycle(sim), SLOT_A);
-		mark_good(sim);
+		world_must_mark_good(sim);
 		assert_int_equal(sim_power_cycle(sim), SLOT_A);
 		assert_in_range(sim->variable_writes, 1, 40);
 	}

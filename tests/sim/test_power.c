@@ -21,12 +21,6 @@ DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
 
 #define TORN_SEEDS 8
 
-static void ok(int r, const struct error *error)
-{
-	if (r < 0)
-		fail_msg("%s", error->text);
-}
-
 /* Where in its life the machine is when the fault happens. */
 struct stage {
 	const char *name;
@@ -85,9 +79,9 @@ static struct sim *before(
 
 	if (!stage->second)
 		return sim;
-	ok(world_install(sim, first, &options, NULL, &error), &error);
+	world_ok(world_install(sim, first, &options, NULL, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
-	ok(world_mark_good(sim, false, &error), &error);
+	world_ok(world_mark_good(sim, false, &error), &error);
 	return sim;
 }
 
@@ -101,9 +95,9 @@ static void check_goes_on(struct sim *sim, const struct system *next)
 	enum slot running = sim->running;
 	struct error error = { 0 };
 
-	ok(world_install(sim, next, &options, NULL, &error), &error);
+	world_ok(world_install(sim, next, &options, NULL, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), slot_other(running));
-	ok(world_mark_good(sim, true, &error), &error);
+	world_ok(world_mark_good(sim, true, &error), &error);
 	assert_int_equal(sim_power_cycle(sim), slot_other(running));
 	world_check_foreign(sim);
 	world_check_order(sim);
@@ -131,7 +125,7 @@ static unsigned count_operations(const struct stage *stage, const struct system 
 	struct error error = { 0 };
 
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
-	ok(stage->operation(sim, stage, &systems[2], &error), &error);
+	world_ok(stage->operation(sim, stage, &systems[2], &error), &error);
 	return sim->operations;
 }
 

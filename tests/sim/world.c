@@ -157,6 +157,8 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 		faults = &none;
 	system.image = make_pattern(
 		faults->image_too_large ? SIM_PARTITION_SIZE + 1 : WORLD_IMAGE_SIZE, seed);
+	if (faults->empty_image)
+		system.image.size = 0;
 	if (faults->verity)
 		add_tree(&system.image, faults->wrong_tree, root);
 	if (faults->wrong_root)
@@ -362,4 +364,60 @@ long world_place(struct sim *sim, enum slot slot)
 	struct entry *entry = entries_of_slot(&entries, slot);
 
 	return entry ? bootorder_find(&entries.order, entry->number) : -1;
+}
+
+void world_ok(int r, const struct error *error)
+{
+	if (r < 0)
+		fail_msg("%s", error->text);
+}
+
+void world_must_install(struct sim *sim, const struct system *system,
+	const struct bistable_install_options *options)
+{
+	struct error error = { 0 };
+
+	world_ok(world_install(sim, system, options, NULL, &error), &error);
+	world_check_foreign(sim);
+	world_check_order(sim);
+}
+
+void world_must_mark_good(struct sim *sim)
+{
+	struct error error = { 0 };
+
+	world_ok(world_mark_good(sim, false, &error), &error);
+	world_check_foreign(sim);
+	world_check_order(sim);
+}
+
+void world_add_entry(
+	struct sim *sim, uint16_t number, const char *description, const char *path, bool active)
+{
+	AUTO_BUFFER struct buffer paths = { 0 }, bytes = { 0 }, order = { 0 };
+	struct buffer *present = sim_variable(sim, "BootOrder");
+	AUTO_FREE uint8_t *text = NULL;
+	struct esp_location location;
+	struct devicepath_hd hd;
+	struct loadopt option;
+	uint8_t first[2];
+	char name[16];
+	size_t size;
+
+	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
+	hd = (struct devicepath_hd){ 1, location.start, location.size, location.partuuid };
+	assert_int_equal(devicepath_append_file(&paths, &hd, path, NULL), 0);
+	assert_int_equal(text_to_utf16(description, &text, &size, NULL), 0);
+	option = (struct loadopt){
+		.attributes = active ? LOADOPT_ACTIVE : 0,
+		.description = { text, size },
+		.device_paths = span_of(&paths),
+	};
+	assert_int_equal(loadopt_format(&option, &bytes, NULL), 0);
+	snprintf(name, sizeof(name), "Boot%04X", number);
+	sim_put_variable(sim, name, span_of(&bytes));
+	put_le16(first, number);
+	append(&order, first, 2);
+	append(&order, present->data, present->size);
+	sim_put_variable(sim, "BootOrder", span_of(&order));
 }

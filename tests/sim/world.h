@@ -24,7 +24,8 @@ struct system {
 /** What may be wrong with a system; zero-initialised: nothing. */
 struct system_faults {
 	bool image_too_large;
-	bool no_kernel;  /* the UKI has no .linux */
+	bool no_kernel; /* the UKI has no .linux */
+	bool empty_image;
 	bool wrong_crc;  /* of the image */
 	bool verity;     /* the image carries a hash tree, and the UKI names its root hash */
 	bool wrong_root; /* with verity: the UKI names another one */
@@ -51,6 +52,13 @@ int world_activate(struct sim *sim, enum bistable_activation how, struct error *
 /** Free with bistable_status_free(). Fails the test when there is none. */
 struct bistable_status *world_status(struct sim *sim);
 
+/** Fails the test with the error's text when r < 0. */
+void world_ok(int r, const struct error *error);
+/** What has to work, with the foreign entries and BootOrder checked afterwards. */
+void world_must_install(struct sim *sim, const struct system *system,
+	const struct bistable_install_options *options);
+void world_must_mark_good(struct sim *sim);
+
 /** Notes and warnings of the last operation, in one text. */
 const char *world_notes(void);
 
@@ -58,5 +66,8 @@ const char *world_notes(void);
 void world_check_foreign(struct sim *sim);
 /** Fails the test unless no number is listed twice and every entry of ours is listed. */
 void world_check_order(struct sim *sim);
+/** Adds a boot entry for a file on the ESP, first in BootOrder, as firmware does by itself. */
+void world_add_entry(
+	struct sim *sim, uint16_t number, const char *description, const char *path, bool active);
 /** The place of a slot's entry in BootOrder, or -1. */
 long world_place(struct sim *sim, enum slot slot);

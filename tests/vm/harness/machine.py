@@ -169,9 +169,9 @@ class Machine:
         self.send(command)
         return self.wait_ready(expect)
 
-    def status(self) -> dict:
+    def status(self, options: str = "") -> dict:
         """What `bistable status --json` tells."""
-        return json.loads(self.check("bistable status --json"))
+        return json.loads(self.check(f"bistable status --json {options}"))
 
     # What happened
 
