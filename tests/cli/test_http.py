@@ -304,7 +304,9 @@ def test_credentials_are_used_and_not_shown(server):
     assert server.requests[0]["path"] == "/b?token=hidden"
 
 
-@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:99999/", "http://a b/", "https://[::1"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http://127.0.0.1:99999/", "http://a b/", "https://[::1"]
+)
 def test_invalid_url(url):
     assert cat(url).error.startswith("EINVAL")
 
@@ -339,7 +341,8 @@ def test_more_than_announced(server):
 def test_changed(server, fault):
     url = server.put("/b", DATA, faults=[{"cut": 200_000}, fault])
     result = cat(url)
-    assert result.error.startswith("ESTALE") and "changed while it was being downloaded" in result.error
+    assert result.error.startswith("ESTALE")
+    assert "changed while it was being downloaded" in result.error
     assert result.out == DATA[:200_000]
     assert len(server.requests) == 2
 
