@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <assert.h>
+
 /** One of the two places a system can lie in. */
 enum slot { SLOT_NONE = -1, SLOT_A = 0, SLOT_B = 1 };
 
@@ -18,9 +20,11 @@ static inline enum slot slot_from_letter(char letter)
 						: SLOT_NONE;
 }
 
+/** The counterpart; `slot` must be A or B. */
 static inline enum slot slot_other(enum slot slot)
 {
-	return slot == SLOT_A ? SLOT_B : slot == SLOT_B ? SLOT_A : SLOT_NONE;
+	assert(slot == SLOT_A || slot == SLOT_B);
+	return slot == SLOT_A ? SLOT_B : SLOT_A;
 }
 
 /**

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,7 +202,7 @@ static int create_entry(struct firmware *firmware, const struct entries *entries
  */
 static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder *order)
 {
-	uint16_t current;
+	uint16_t current = 0;
 
 	if (read_number(firmware->settings.machine, "BootCurrent", &current, NULL) == 0
 		&& bootorder_find(order, current) >= 0)
@@ -248,7 +247,7 @@ static int clear_next(struct firmware *firmware, const struct entries *entries, 
 {
 	struct machine *machine = firmware->settings.machine;
 	const struct entry *entry;
-	uint16_t number;
+	uint16_t number = 0;
 
 	if (read_number(machine, "BootNext", &number, NULL) < 0)
 		return 0;
@@ -391,7 +390,6 @@ static int firmware_demote(struct boot *boot, enum slot slot, struct error *erro
 	bool startable[SLOT_COUNT], moved;
 	int r;
 
-	assert(slot == SLOT_A || slot == SLOT_B);
 	startable[slot] = false;
 	startable[slot_other(slot)] = true;
 	r = put_first(firmware, slot_other(slot), startable, &entries, numbers, &moved, error);
@@ -435,7 +433,7 @@ static void view_next(
 	struct firmware *firmware, const struct entries *entries, struct boot_view *view)
 {
 	const struct entry *entry;
-	uint16_t number;
+	uint16_t number = 0;
 
 	if (read_number(firmware->settings.machine, "BootNext", &number, NULL) < 0)
 		return;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/confirm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -185,7 +184,6 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 		return r;
 	if (slot == SLOT_NONE)
 		slot = slot_other(running);
-	assert(slot == SLOT_A || slot == SLOT_B);
 	r = context_begin(context, false, error);
 	if (r == 0)
 		r = records_read(context, &records, error);

@@ -61,7 +61,8 @@ static int choose_slot(struct install *install, struct error *error)
 
 	if (!wanted) {
 		r = context_require_slot(context, &install->running, error);
-		install->slot = slot_other(install->running);
+		if (r == 0)
+			install->slot = slot_other(install->running);
 		return r;
 	}
 	install->slot = slot_from_letter(wanted);

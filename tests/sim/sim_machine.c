@@ -208,7 +208,7 @@ static int find_file(
 static int sim_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
 	struct buffer *ret, struct error *error)
 {
-	struct buffer *file;
+	struct buffer *file = NULL;
 	int r = find_file(machine, path, &file, error);
 
 	(void)esp;
@@ -222,7 +222,7 @@ static int sim_esp_read(struct machine *machine, struct esp *esp, const char *pa
 static int sim_esp_digest(struct machine *machine, struct esp *esp, const char *path,
 	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
 {
-	struct buffer *file;
+	struct buffer *file = NULL;
 	int r = find_file(machine, path, &file, error);
 
 	(void)esp;

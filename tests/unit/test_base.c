@@ -225,11 +225,9 @@ static void test_utf16_odd(void **state)
 
 static void test_bad_utf8(void **state)
 {
-	static const char *const rows[] = { "\x80", "\xc3",
-		"\xc3"
-		"A",
-		"\xc0\x80", "\xe0\x80\x80", "\xf0\x80\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-		"\xff", "\xf8\x88\x80\x80" };
+	static const char *const rows[] = { "\x80", "\xc3", "\xc3\x41", "\xc0\x80", "\xe0\x80\x80",
+		"\xf0\x80\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
+		"\xf8\x88\x80\x80" };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -335,7 +333,6 @@ static void test_slot(void **state)
 	assert_int_equal(slot_from_letter('C'), SLOT_NONE);
 	assert_int_equal(slot_other(SLOT_A), SLOT_B);
 	assert_int_equal(slot_other(SLOT_B), SLOT_A);
-	assert_int_equal(slot_other(SLOT_NONE), SLOT_NONE);
 }
 
 int main(void)
