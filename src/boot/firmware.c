@@ -425,8 +425,8 @@ static int view_order(const struct entries *entries, struct boot_view *view, str
 	/* Nothing of ours is listed: then all those entries are not "before" anything. */
 	text_list_done(&view->notes);
 	return text_list_add(&view->notes, error,
-		"no active boot entry of either slot is in BootOrder; 'bistable mark-good' repairs "
-		"that");
+		"no active boot entry of either slot is in BootOrder; 'bistable mark-good' "
+		"repairs that");
 }
 
 static void view_next(
@@ -488,8 +488,8 @@ static int firmware_view(struct boot *boot, struct boot_view *ret, struct error 
 
 	if (!machine->ops->efi_available(machine)) {
 		r = text_list_add(&view.notes, error,
-			"no EFI variables: this system was not started by UEFI, or efivarfs is not "
-			"mounted");
+			"no EFI variables: this system was not started by UEFI, or efivarfs is "
+			"not mounted");
 	} else {
 		located = esp_location(firmware, &location, NULL) == 0;
 		r = fill_view(firmware, located ? &location.partuuid : NULL, &view, &why);

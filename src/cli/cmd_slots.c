@@ -73,12 +73,16 @@ static int report_start(
 	return 0;
 }
 
-int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+typedef int start_function(struct bistable *bistable, enum bistable_activation activation,
+	struct bistable_result *ret, struct bistable_error *error);
+
+static int start(struct cli *cli, struct bistable *bistable, start_function *choose,
+	struct bistable_error *error)
 {
 	struct bistable_result result = { 0 };
 	int r;
 
-	r = bistable_rollback(bistable, cli->install.activation, &result, error);
+	r = choose(bistable, cli->install.activation, &result, error);
 	if (r < 0)
 		return r;
 	r = report_start(cli, &result, error);
@@ -88,17 +92,12 @@ int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_err
 	return r;
 }
 
+int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+{
+	return start(cli, bistable, bistable_rollback, error);
+}
+
 int cmd_activate(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
 {
-	struct bistable_result result = { 0 };
-	int r;
-
-	r = bistable_activate(bistable, cli->install.activation, &result, error);
-	if (r < 0)
-		return r;
-	r = report_start(cli, &result, error);
-	if (r == 0)
-		r = result_restart(cli, bistable, &result, error);
-	bistable_result_done(&result);
-	return r;
+	return start(cli, bistable, bistable_activate, error);
 }

@@ -12,45 +12,38 @@
 
 static const struct cli_command commands[] = {
 	{ "install", "SOURCE", "install a bundle into the other slot",
-		"Installs the bundle at SOURCE (an http:// or https:// URL, a path, or - for "
-		"standard\n"
-		"input) into the slot that is not running, and lets it start next. Whatever "
-		"happens,\n"
-		"the running slot stays startable. --slot is for installer media, where no slot "
-		"runs.",
+		"Installs the bundle at SOURCE (an http:// or https:// URL, a path, or - for\n"
+		"standard input) into the slot that is not running, and lets it start next.\n"
+		"Whatever happens, the running slot stays startable. --slot is for installer\n"
+		"media, where no slot runs.",
 		ACTIVATION_BITS | CLI_BIT(CLI_SLOT) | CLI_BIT(CLI_DRY_RUN)
 			| CLI_BIT(CLI_ALLOW_UNSIGNED) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_HEADER),
 		1, 1, CLI_JSON_LINES, false, cmd_install },
 	{ "status", "", "show the slots and what starts next",
-		"Shows which slot runs, what a cold boot and the next restart start, and the state "
-		"of\n"
-		"both slots. Changes nothing and takes no lock.",
+		"Shows which slot runs, what a cold boot and the next restart start, and the\n"
+		"state of both slots. Changes nothing and takes no lock.",
 		0, 0, 0, CLI_JSON_DOCUMENT, true, cmd_status },
 	{ "mark-good", "", "confirm the running slot",
-		"Confirms the running slot: from now on it is what a cold boot starts. Boot "
-		"entries\n"
-		"that are missing are made again. A second call changes nothing.",
+		"Confirms the running slot: from now on it is what a cold boot starts. Boot\n"
+		"entries that are missing are made again. A second call changes nothing.",
 		CLI_BIT(CLI_FORCE), 0, 0, CLI_JSON_DOCUMENT, false, cmd_mark_good },
 	{ "mark-bad", "[SLOT]", "keep a slot from starting",
-		"Marks a slot (A or B; the one that is not running, unless named) as bad: it is "
-		"not\n"
-		"started again until the next install. Refused unless the other slot is complete.",
+		"Marks a slot (A or B; the one that is not running, unless named) as bad: it\n"
+		"is not started again until the next install. Refused unless the other slot\n"
+		"is complete.",
 		0, 0, 1, CLI_JSON_DOCUMENT, false, cmd_mark_bad },
 	{ "rollback", "", "start the other slot next",
-		"Lets the other slot start next, if it is complete. Confirming it is left to that\n"
-		"system.",
+		"Lets the other slot start next, if it is complete. Confirming it is left to\n"
+		"that system.",
 		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_rollback },
 	{ "activate", "", "start the installed slot next",
-		"Lets the other slot start next, as the end of an install does: after an install "
-		"with\n"
-		"--activate=none, or to choose another way.",
+		"Lets the other slot start next, as the end of an install does: after an\n"
+		"install with --activate=none, or to choose another way.",
 		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_activate },
 	{ "uki inspect", "FILE", "look into a Unified Kernel Image",
-		"Shows the sections of a Unified Kernel Image, the command line, kernel and initrd "
-		"it\n"
-		"would start with, and whether it can be started by kexec. With --slot the "
-		"command\n"
-		"line is bound to that slot.",
+		"Shows the sections of a Unified Kernel Image, the command line, kernel and\n"
+		"initrd it would start with, and whether it can be started by kexec. With\n"
+		"--slot the command line is bound to that slot.",
 		CLI_BIT(CLI_SLOT), 1, 1, CLI_JSON_DOCUMENT, true, cmd_uki_inspect },
 };
 

@@ -74,15 +74,12 @@ static int check_signature(struct context *context, const struct uki *uki, struc
 	if (r < 0)
 		return error_failed(error, -r,
 			"the UKI is signed and must be bound to its slot, but it cannot be told "
-			"whether "
-			"Secure Boot is on: %s",
+			"whether Secure Boot is on: %s",
 			why.text);
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"the UKI is signed, Secure Boot is on, and its command line holds the placeholder "
-		"%s: "
-		"binding it would break the signature. Build a UKI for each slot, or one that "
-		"finds "
-		"its root by root hash",
+		"%s: binding it would break the signature. Build a UKI for each slot, or one that "
+		"finds its root by root hash",
 		context->config.placeholder);
 }
 
@@ -104,8 +101,8 @@ static int bind_to(
 		r = cmdline_slot(cmdline, context->config.cmdline_match, &named, error);
 	if (r == 0 && named != SLOT_NONE && named != slot)
 		return error_failed(error, EINVAL,
-			"the UKI's command line names slot %c, but it would be installed into slot "
-			"%c",
+			"the UKI's command line names slot %c, but it would be installed into "
+			"slot %c",
 			slot_letter(named), slot_letter(slot));
 	return r < 0 ? r : cmdline_verity(cmdline, &file->verity, error);
 }
@@ -189,8 +186,7 @@ int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 	text_size(space.free, have);
 	return error_failed(error, ENOSPC,
 		"the EFI System Partition has %s free, but the boot file needs %s: remove what is "
-		"not "
-		"needed there, or make the partition larger",
+		"not needed there, or make the partition larger",
 		have, need);
 }
 

@@ -243,8 +243,8 @@ static int finish_boot_files(struct config *config, struct error *error)
 		slash[slot] = strrchr(path, '/');
 		if (path[0] != '/' || slash[slot] == path || strstr(path, "/../"))
 			return error_set(error, ERROR_USAGE, EINVAL,
-				"boot-file = %s: it must be a path in a folder of the ESP, such as "
-				"/EFI/metropolis/boot-%%l.efi",
+				"boot-file = %s: it must be a path in a folder of the ESP, such "
+				"as /EFI/metropolis/boot-%%l.efi",
 				path);
 		config->state_file[slot] = state_path(path);
 		if (!config->state_file[slot])
@@ -253,11 +253,9 @@ static int finish_boot_files(struct config *config, struct error *error)
 	if (strcasecmp(config->state_file[SLOT_A], config->state_file[SLOT_B]) == 0
 		|| strcasecmp(config->state_file[SLOT_A], config->boot_file[SLOT_A]) == 0)
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"boot-file: the state records lie beside %s and %s with the suffix .state, "
-			"and "
-			"that names one file twice; put the slot's letter before the last dot, as "
-			"in "
-			"boot-%%l.efi",
+			"boot-file: the state records lie beside %s and %s with the suffix "
+			".state, and that names one file twice; put the slot's letter before the "
+			"last dot, as in boot-%%l.efi",
 			config->boot_file[SLOT_A], config->boot_file[SLOT_B]);
 	if (slash[0] - config->boot_file[0] != slash[1] - config->boot_file[1]
 		|| strncmp(config->boot_file[0], config->boot_file[1],
@@ -278,8 +276,8 @@ static int finish_location(struct draft *draft, struct error *error)
 		return 0;
 	if (!draft->partition_number || !draft->start || !draft->size || !draft->partuuid)
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"[esp] partition-number, start, size and partuuid go together: set all or "
-			"none");
+			"[esp] partition-number, start, size and partuuid go together: set all "
+			"or none");
 	if (!text_to_u64(draft->partition_number, UINT32_MAX, &number)
 		|| !text_to_u64(draft->start, UINT64_MAX, &location->start)
 		|| !text_to_u64(draft->size, UINT64_MAX, &location->size)
@@ -321,8 +319,7 @@ static int finish(struct draft *draft, struct error *error)
 		if (strlen(config->bound[slot]) != strlen(config->placeholder))
 			return error_set(error, ERROR_USAGE, EINVAL,
 				"bound = %s and placeholder = %s must be of the same length: "
-				"binding "
-				"replaces in place",
+				"binding replaces in place",
 				config->bound[slot], config->placeholder);
 	return 0;
 }

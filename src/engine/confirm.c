@@ -40,10 +40,8 @@ static int refuse_fallback(struct context *context, enum slot running, struct re
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"slot %c is the confirmed default, but slot %c is running and nobody asked for "
-		"that: "
-		"the firmware fell back. Nothing is changed; look into slot %c, or make slot %c "
-		"the "
-		"default with 'bistable mark-good --force'",
+		"that: the firmware fell back. Nothing is changed; look into slot %c, or make "
+		"slot %c the default with 'bistable mark-good --force'",
 		slot_letter(slot_other(running)), slot_letter(running),
 		slot_letter(slot_other(running)), slot_letter(running));
 }
@@ -115,8 +113,8 @@ static int check_running_record(
 			"default; install into the other slot",
 			slot_letter(running));
 	return error_set(error, ERROR_REFUSED, EPERM,
-		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all the "
-		"same",
+		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all "
+		"the same",
 		slot_letter(running),
 		!record->readable    ? record->why
 		: !record->state.bad ? "says that an install into it did not finish"

@@ -146,8 +146,7 @@ int context_require_slot(struct context *context, enum slot *ret, struct error *
 		return error_failed(error, ENOENT,
 			"cannot tell which slot is running: /proc/cmdline has neither "
 			"bistable.slot=A|B nor '%s', and the root file system lies on neither "
-			"slot's "
-			"partition; check [slots] cmdline-match",
+			"slot's partition; check [slots] cmdline-match",
 			context->config.cmdline_match);
 	*ret = slot;
 	return 0;
@@ -184,4 +183,35 @@ bool context_cancelled(const struct context *context)
 {
 	return context->observer.cancelled
 	       && context->observer.cancelled(context->observer.context);
+}
+
+static void note_source(void *opaque, const char *text)
+{
+	struct context *context = opaque;
+
+	report_note(&context->observer.report, "%s", text);
+}
+
+static bool source_cancelled(void *opaque)
+{
+	return context_cancelled(opaque);
+}
+
+struct source_options context_source_options(
+	struct context *context, const struct text_list *headers)
+{
+	const struct config *config = &context->config;
+
+	return (struct source_options){
+		.connect_timeout = config->connect_timeout,
+		.stall_timeout = config->stall_timeout,
+		.total_timeout = config->total_timeout,
+		.ca_file = config->ca_file,
+		.client_cert = config->client_cert,
+		.client_key = config->client_key,
+		.headers = headers,
+		.note = note_source,
+		.cancelled = source_cancelled,
+		.context = context,
+	};
 }

@@ -7,6 +7,7 @@
 #include "base/report.h"
 #include "base/slot.h"
 #include "engine/config.h"
+#include "source/source.h"
 
 struct boot;
 struct error;
@@ -92,3 +93,7 @@ void context_begin_phase(struct context *context, const char *phase, uint64_t to
 void context_progress(struct context *context, uint64_t done);
 
 bool context_cancelled(const struct context *context);
+
+/** How sources are reached, as configured. Borrows from the context; `headers` are the caller's. */
+struct source_options context_source_options(
+	struct context *context, const struct text_list *headers);

@@ -274,16 +274,7 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 static int read_all(
 	struct context *context, const char *file, struct buffer *out, struct error *error)
 {
-	const struct config *config = &context->config;
-	struct source_options options = {
-		.connect_timeout = config->connect_timeout,
-		.stall_timeout = config->stall_timeout,
-		.total_timeout = config->total_timeout,
-		.ca_file = config->ca_file,
-		.client_cert = config->client_cert,
-		.client_key = config->client_key,
-		.headers = &config->headers,
-	};
+	struct source_options options = context_source_options(context, &context->config.headers);
 	AUTO_SOURCE struct source *source = NULL;
 	size_t got = 1;
 	int r;

@@ -81,8 +81,8 @@ static int check_policy(struct install *install, struct error *error)
 
 	if (!context->config.allow_unsigned && !install->options->allow_unsigned)
 		return error_set(error, ERROR_REFUSED, EPERM,
-			"a plain bundle carries no signature: allow that with --allow-unsigned, or "
-			"allow-unsigned = yes in [system] of the configuration");
+			"a plain bundle carries no signature: allow that with --allow-unsigned, "
+			"or allow-unsigned = yes in [system] of the configuration");
 	if (install->running == SLOT_NONE || install->options->force)
 		return 0;
 	running = &install->records.of[install->running];
@@ -90,30 +90,14 @@ static int check_policy(struct install *install, struct error *error)
 	if (running->state.bad)
 		return error_set(error, ERROR_REFUSED, EPERM,
 			"slot %c is running and marked bad; installing would overwrite the other "
-			"one, "
-			"which is what starts instead. Roll back first (or --force)",
+			"one, which is what starts instead. Roll back first (or --force)",
 			slot_letter(install->running));
 	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"slot %c is running on trial and was not confirmed; installing would overwrite "
-		"what it "
-		"falls back to. Confirm it with 'bistable mark-good' first (or --force)",
+		"what it falls back to. Confirm it with 'bistable mark-good' first (or --force)",
 		slot_letter(install->running));
-}
-
-static void source_note(void *opaque, const char *text)
-{
-	struct install *install = opaque;
-
-	report_note(&install->context->observer.report, "%s", text);
-}
-
-static bool source_cancelled(void *opaque)
-{
-	struct install *install = opaque;
-
-	return context_cancelled(install->context);
 }
 
 static int open_bundle(struct install *install, struct error *error)
@@ -132,18 +116,7 @@ static int open_bundle(struct install *install, struct error *error)
 		if (r < 0)
 			return r;
 	}
-	install->source_options = (struct source_options){
-		.connect_timeout = config->connect_timeout,
-		.stall_timeout = config->stall_timeout,
-		.total_timeout = config->total_timeout,
-		.ca_file = config->ca_file,
-		.client_cert = config->client_cert,
-		.client_key = config->client_key,
-		.headers = &install->headers,
-		.note = source_note,
-		.cancelled = source_cancelled,
-		.context = install,
-	};
+	install->source_options = context_source_options(install->context, &install->headers);
 	r = source_open(
 		install->options->source, &install->source_options, &install->source, error);
 	return r < 0 ? r : bundle_open(install->source, &install->bundle, error);

@@ -108,7 +108,6 @@ void removable_refresh(struct context *context, enum slot slot, const struct rec
 	if (refresh(context, slot, records, create, remember, &why) < 0)
 		report_warning(&context->observer.report,
 			"%s was not refreshed (%s): if the firmware loses its boot entries, an "
-			"older "
-			"system may start",
+			"older system may start",
 			REMOVABLE_PATH, why.text);
 }

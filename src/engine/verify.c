@@ -194,8 +194,8 @@ int verify_image(struct context *context, struct partition *partition, uint64_t 
 		return r;
 	if (memcmp(found, digest, SHA256_SIZE) != 0)
 		return error_failed(error, EIO,
-			"what was read back from the partition is not what was written: the medium "
-			"is failing");
+			"what was read back from the partition is not what was written: the "
+			"medium is failing");
 	return 0;
 }
 

@@ -283,8 +283,8 @@ static int take_table_line(char *line, struct cmdline_verity *verity, struct err
 		return 0;
 	if (!take_table_fields(words, verity))
 		return error_failed(error, EINVAL,
-			"kernel command line: a verity target in dm-mod.create= has a bad number, "
-			"algorithm or salt");
+			"kernel command line: a verity target in dm-mod.create= has a bad "
+			"number, algorithm or salt");
 	return 0;
 }
 

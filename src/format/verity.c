@@ -39,8 +39,8 @@ static int check_numbers(const struct verity *verity, struct error *error)
 
 	if (!is_block_size(verity->data_block_size) || !is_block_size(verity->hash_block_size))
 		return error_failed(error, EBADMSG,
-			"verity superblock: block sizes %u and %u (offset %d), both must be powers "
-			"of two from 512 to 1 MiB",
+			"verity superblock: block sizes %u and %u (offset %d), both must be "
+			"powers of two from 512 to 1 MiB",
 			verity->data_block_size, verity->hash_block_size, DATA_BLOCK_SIZE);
 	if (verity->data_blocks == 0
 		|| __builtin_mul_overflow(verity->data_blocks, verity->data_block_size, &bytes))

@@ -387,8 +387,8 @@ int zip_read_end(struct span tail, uint64_t offset, struct zip_end *ret, struct 
 
 	if (!find_end(tail, &position))
 		return error_failed(error, EBADMSG,
-			"no ZIP end record in the last %zu bytes: it is truncated, or bytes follow "
-			"its end",
+			"no ZIP end record in the last %zu bytes: it is truncated, or bytes "
+			"follow its end",
 			tail.size);
 	p = tail.data + position;
 	if ((le16(p + 4) | le16(p + 6)) != 0 || le16(p + 8) != le16(p + 10))

@@ -343,8 +343,7 @@ int find_esp(const struct root_dir *root, const struct block_list *stack,
 	if (!choice.best && unknown > 0 && geteuid() != 0)
 		return error_failed(error, EACCES,
 			"cannot find the EFI System Partition: this user may not read the "
-			"partition "
-			"tables; run as root");
+			"partition tables; run as root");
 	if (!choice.best)
 		return error_failed(error, ENODEV,
 			"no EFI System Partition found (%zu partitions seen); mount it and set "

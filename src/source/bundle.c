@@ -48,8 +48,8 @@ int bundle_check_supported(
 			"'%s': %s is encrypted; make the bundle without a password", source, name);
 	if (entry->method != ZIP_METHOD_STORED && entry->method != ZIP_METHOD_DEFLATE)
 		return error_failed(error, EOPNOTSUPP,
-			"'%s': %s is compressed with ZIP method %u; "
-			"only 0 (stored) and 8 (deflate) are supported",
+			"'%s': %s is compressed with ZIP method %u; only 0 (stored) and 8 "
+			"(deflate) are supported",
 			source, name, entry->method);
 	if (entry->method == ZIP_METHOD_STORED && entry->compressed != entry->size)
 		return error_failed(error, EBADMSG,
@@ -138,8 +138,8 @@ static int sniff(struct bundle *bundle, struct error *error)
 		return error_failed(error, EBADMSG, "'%s' is empty, not a bundle", name);
 	if (looks_like_html(data))
 		return error_failed(error, EBADMSG,
-			"'%s' is a web page (HTML), not a bundle: "
-			"check the URL, and whether it needs a login",
+			"'%s' is a web page (HTML), not a bundle: check the URL, and whether it "
+			"needs a login",
 			name);
 	if (data.size >= 4 && le32(data.data) == ZIP_END_MAGIC)
 		return error_failed(

@@ -123,8 +123,8 @@ static void judge_end(struct http *http)
 			"%s ended its answer at byte %" PRIu64, http->where, http->offset);
 	} else if (http->again_left > 0) {
 		http_fault(http, HTTP_FAULT_PERMANENT, ESTALE,
-			"the bundle at '%s' became shorter while it was being downloaded; "
-			"run the install again",
+			"the bundle at '%s' became shorter while it was being downloaded; run the "
+			"install again",
 			http->source.name);
 	} else if (!http->validator) {
 		http->complete = http->source.size == SOURCE_SIZE_UNKNOWN
@@ -333,8 +333,8 @@ static int check_options(struct http *http, const char *url, struct error *error
 	}
 	if (curl_url_set(http->origin, CURLUPART_URL, url, 0) != CURLUE_OK)
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"the URL of the bundle is not valid: check host, port and characters that "
-			"need %%-encoding");
+			"the URL of the bundle is not valid: check host, port and characters "
+			"that need %%-encoding");
 	http->source.name = http_display(http->origin);
 	return http->source.name ? 0 : error_memory(error);
 }

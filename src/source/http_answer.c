@@ -204,8 +204,7 @@ void http_judge(struct http *http)
 	} else if (*head->content_encoding && strcasecmp(head->content_encoding, "identity") != 0) {
 		http_fault(http, HTTP_FAULT_PERMANENT, EOPNOTSUPP,
 			"%s sends the bundle with Content-Encoding '%.40s', which was not asked "
-			"for; "
-			"switch it off on the server",
+			"for; switch it off on the server",
 			http->where, head->content_encoding);
 	} else if (body_range(http, &range)) {
 		if (http->known)

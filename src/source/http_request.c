@@ -228,8 +228,8 @@ int http_follow(struct http *http, struct error *error)
 		return error_memory(error);
 	if (strcasecmp(to, "https") != 0 && strcasecmp(to, "http") != 0)
 		return http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
-			"%s redirects to a '%.20s:' URL, which is refused: only http and https are "
-			"followed",
+			"%s redirects to a '%.20s:' URL, which is refused: only http and https "
+			"are followed",
 			http->where, to);
 	if (strcasecmp(from, "https") == 0 && strcasecmp(to, "http") == 0)
 		return http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,

@@ -30,8 +30,8 @@ static int give_up(const struct http *http, struct error *error)
 	else
 		snprintf(text, sizeof(text), "it is too slow, %s in that time", got);
 	return error_failed(error, ETIMEDOUT,
-		"the download of '%s' did not end within %u s (%s); "
-		"it is safe to run the install again",
+		"the download of '%s' did not end within %u s (%s); it is safe to run the install "
+		"again",
 		http->source.name, http->options.total_timeout, text);
 }
 

@@ -33,8 +33,8 @@ int source_open(const char *spec, const struct source_options *options, struct s
 		return http_open(spec, options, ret, error);
 	if (has_scheme(spec))
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"'%.*s' is not a kind of URL that bundles are fetched from; "
-			"give an http:// or https:// URL, a path, or '-' for standard input",
+			"'%.*s' is not a kind of URL that bundles are fetched from; give an "
+			"http:// or https:// URL, a path, or '-' for standard input",
 			(int)strcspn(spec, ":") + 3, spec);
 	return file_open(spec, options, ret, error);
 }
