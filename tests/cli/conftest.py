@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(PROJECT / "tests/fixtures")]
 
 import tree as tree_module  # noqa: E402
 from http_server import Server  # noqa: E402
+from pki import make_pki  # noqa: E402
 
 TIMEOUT = 60  # seconds; sanitizers are slow, hanging is a bug
 
@@ -136,6 +137,13 @@ def installed(on, tree, bundle_file):
     result = on("install", bundle_file)
     assert result.code == 0, result
     return tree
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pki")
+    make_pki(directory)
+    return directory
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import email.utils
 import os
 import pathlib
 import random
-import ssl
 import subprocess
 import time
 
 import pytest
 
 from http_server import Server, free_port
+from pki import tls_server
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 CAT = os.environ.get("SOURCE_CAT", str(PROJECT / "build-asan/tests/source_cat"))
@@ -472,37 +472,6 @@ def test_proxy_refuses_tunnel(server):
     result = cat("https://bundle.invalid/b", env={"https_proxy": server.url("/")})
     assert result.error.startswith("EPROTO") and "403" in result.error
     assert len(server.requests) == 1
-
-
-def openssl(directory, *args):
-    subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    """ca.pem, other-ca.pem and a server key with certificates for 127.0.0.1 and for elsewhere."""
-    d = tmp_path_factory.mktemp("pki")
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    for ca in ("ca", "other-ca"):
-        openssl(d, "req", "-x509", *new_key, "-subj", f"/CN={ca}", "-days", "2",
-                "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
-    for name, san in (("here", "IP:127.0.0.1"), ("elsewhere", "DNS:bundle.invalid"),
-                      ("client", "DNS:client")):
-        (d / "ext").write_text(f"subjectAltName={san}\n")
-        openssl(d, "req", "-new", *new_key, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", "csr")
-        openssl(d, "x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", f"{name}.pem")
-    return d
-
-
-def tls_server(pki, name, client_ca=None):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pki / f"{name}.pem", pki / f"{name}.key")
-    if client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(pki / client_ca)
-    return Server(tls=context)
 
 
 def test_https(pki):

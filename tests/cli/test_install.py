@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from terminal import on_terminal
+from pki import tls_server
 from tree import (MIB, PARTITION_SIZE, build_uki, bundle, damage, fake_bzimage, image,
                   load_option, noise, uki)
 
@@ -63,6 +64,22 @@ def test_any_order_and_method(on, tree, tmp_path, method, names):
 def test_over_http(on, tree, web, ranges):
     result = on("install", web.put("/os.zip", bundle(), ranges=ranges))
     assert result.code == 0, result
+    assert_holds(tree, "B")
+
+
+def test_over_https(on, tree, pki):
+    """Verified: a server that the configured CA did not sign is refused, and nothing is touched."""
+    before = tree.snapshot()
+    for name, ca, code in (("here", "other-ca", 1), ("elsewhere", "ca", 1), ("here", "ca", 0)):
+        with tls_server(pki, name) as server:
+            config = tree.config.read_text() + f"[download]\nca-file={pki}/{ca}.pem\n"
+            (tree.root / "tls.conf").write_text(config)
+            url = server.put("/os.zip", bundle())
+            result = on("install", "--config=/tls.conf", url)
+            assert result.code == code, result
+        (tree.root / "tls.conf").unlink()
+        if code:
+            assert "certificate" in result.stderr and tree.snapshot() == before, result
     assert_holds(tree, "B")
 
 
