@@ -76,3 +76,25 @@ def test_rollback_by_kexec(machine, bundle):
     assert machine.firmware_boots() == 1
     assert machine.status()["default"] == "B"
     machine.cold_boot("Y")
+
+
+def test_kernel_refuses_kexec(machine, bundle):
+    """Said in the kernel's words; the slot starts by the firmware instead."""
+    machine.boot("X")
+    machine.check(f"bistable install {bundle('Y')} --activate=kexec")
+    assert (machine.status()["next"], machine.status()["next_how"]) == ("B", "kexec")
+    machine.check("echo 1 >/proc/sys/kernel/kexec_load_disabled")
+    # What is staged is Y itself, and it cannot be unloaded any more: nothing may be written.
+    stopped = machine.run(f"bistable install {bundle('Z')} --activate=reboot")
+    assert stopped.status == 1 and "reboot first" in stopped.err
+    assert machine.status()["slots"]["B"]["complete"] is True
+
+    machine.cold_boot("X")
+    machine.check("echo 1 >/proc/sys/kernel/kexec_load_disabled")
+    assert "kexec_load_disabled" in machine.status()["kexec"]["reason"]
+    only = machine.run("bistable activate --activate=kexec-only")
+    assert only.status == 1 and "kexec_load_disabled" in only.err
+    fell_back = machine.check("bistable activate --activate=kexec")
+    assert "kexec_load_disabled" in fell_back
+    machine.restart("reboot -f", "Y")
+    assert machine.firmware_entry() == "Metropolis Slot B"
