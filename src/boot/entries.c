@@ -92,6 +92,23 @@ static int read_order(struct machine *machine, struct bootorder *ret, struct err
 	return r;
 }
 
+int entries_read_number(
+	struct machine *machine, const char *name, uint16_t *ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	uint32_t attributes;
+	int r;
+
+	r = machine->ops->variable_read(machine, name, &attributes, &bytes, error);
+	if (r < 0)
+		return r;
+	if (bytes.size != 2)
+		return error_failed(
+			error, EBADMSG, "%s holds %zu bytes instead of 2", name, bytes.size);
+	*ret = le16(bytes.data);
+	return 0;
+}
+
 int entries_read(const struct boot_settings *settings, const struct guid *partuuid,
 	struct entries *ret, struct error *error)
 {
@@ -170,13 +187,18 @@ uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uin
 	return otherwise;
 }
 
-static bool is_taken(const struct entries *entries, uint16_t number)
+bool entries_exists(const struct entries *entries, uint16_t number)
 {
 	for (size_t i = 0; i < entries->taken_count; i++)
 		if (entries->taken[i] == number)
 			return true;
-	/* Some firmware hides a variable from the listing that BootOrder still names. */
-	return bootorder_find(&entries->order, number) >= 0;
+	return false;
+}
+
+/* Some firmware hides a variable from the listing that BootOrder still names. */
+static bool is_taken(const struct entries *entries, uint16_t number)
+{
+	return entries_exists(entries, number) || bootorder_find(&entries->order, number) >= 0;
 }
 
 int entries_free_number(const struct entries *entries, uint16_t *ret, struct error *error)

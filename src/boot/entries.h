@@ -59,6 +59,13 @@ uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uin
 /** The entry with that number, or NULL. */
 struct entry *entries_find(const struct entries *entries, uint16_t number);
 
+/** Whether there is a Boot#### variable of that number, readable or not. */
+bool entries_exists(const struct entries *entries, uint16_t number);
+
+/** Reads a variable that holds one entry number. -ENOENT: not set; -EBADMSG: not 2 bytes. */
+int entries_read_number(
+	struct machine *machine, const char *name, uint16_t *ret, struct error *error);
+
 /** The lowest number that neither a variable nor BootOrder uses. -ENOSPC: none. */
 int entries_free_number(const struct entries *entries, uint16_t *ret, struct error *error);
 

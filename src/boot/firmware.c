@@ -73,24 +73,6 @@ static int write_order(struct firmware *firmware, struct bootorder *order, struc
 	return machine->ops->variable_write(machine, "BootOrder", span_of(&bytes), error);
 }
 
-/* Reads a variable that holds one entry number. -ENOENT: not set. */
-static int read_number(
-	struct machine *machine, const char *name, uint16_t *ret, struct error *error)
-{
-	AUTO_BUFFER struct buffer bytes = { 0 };
-	uint32_t attributes;
-	int r;
-
-	r = machine->ops->variable_read(machine, name, &attributes, &bytes, error);
-	if (r < 0)
-		return r;
-	if (bytes.size != 2)
-		return error_failed(
-			error, EBADMSG, "%s holds %zu bytes instead of 2", name, bytes.size);
-	*ret = le16(bytes.data);
-	return 0;
-}
-
 static int write_entry(
 	struct firmware *firmware, struct entry *entry, uint32_t attributes, struct error *error)
 {
@@ -204,7 +186,7 @@ static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder 
 {
 	uint16_t current = 0;
 
-	if (read_number(firmware->settings.machine, "BootCurrent", &current, NULL) == 0
+	if (entries_read_number(firmware->settings.machine, "BootCurrent", &current, NULL) == 0
 		&& bootorder_find(order, current) >= 0)
 		return current;
 	return order->count > 0 ? order->numbers[0] : 0;
@@ -241,18 +223,29 @@ static int complete_pair(struct firmware *firmware, const bool startable[SLOT_CO
 	return 0;
 }
 
-/* Nothing chosen for the next start names the slot. */
+/*
+ * Nothing chosen for the next start names the slot. A BootNext that makes no sense, or names an
+ * entry that is gone, goes as well: some firmware starts whatever is there by then.
+ */
 static int clear_next(struct firmware *firmware, const struct entries *entries, enum slot slot,
 	struct error *error)
 {
 	struct machine *machine = firmware->settings.machine;
 	const struct entry *entry;
+	struct error why = { 0 };
 	uint16_t number = 0;
+	int r;
 
-	if (read_number(machine, "BootNext", &number, NULL) < 0)
+	r = entries_read_number(machine, "BootNext", &number, &why);
+	if (r == -ENOENT)
 		return 0;
+	if (r < 0 && r != -EBADMSG && r != -ENODATA) {
+		if (error)
+			*error = why;
+		return r;
+	}
 	entry = entries_find(entries, number);
-	if (!entry || entry->slot != slot)
+	if (r == 0 && (entry ? entry->slot != slot : entries_exists(entries, number)))
 		return 0;
 	return machine->ops->variable_delete(machine, "BootNext", error);
 }
@@ -435,7 +428,7 @@ static void view_next(
 	const struct entry *entry;
 	uint16_t number = 0;
 
-	if (read_number(firmware->settings.machine, "BootNext", &number, NULL) < 0)
+	if (entries_read_number(firmware->settings.machine, "BootNext", &number, NULL) < 0)
 		return;
 	view->next_set = true;
 	entry = entries_find(entries, number);

@@ -75,7 +75,7 @@ static bool is_cancelled(void *context)
 	return interrupted != 0;
 }
 
-static void report_error(const struct cli *cli, const struct bistable_error *error)
+static void report_error(struct cli *cli, const struct bistable_error *error)
 {
 	bool lines = cli->command && cli->command->json == CLI_JSON_LINES;
 	struct bistable_error ignored;
@@ -96,12 +96,14 @@ static void report_error(const struct cli *cli, const struct bistable_error *err
 		json_decref(body);
 		json_write_line(line, &ignored);
 	} else {
-		json_write_document(
-			json_pack("{s:i, s:o}", "schema", JSON_SCHEMA, "error", body), &ignored);
+		json_t *document = json_pack("{s:i, s:o}", "schema", JSON_SCHEMA, "error", body);
+
+		progress_add_collected(&cli->progress, document);
+		json_write_document(document, &ignored);
 	}
 }
 
-static void report_usage(const struct cli *cli, const struct bistable_error *error)
+static void report_usage(struct cli *cli, const struct bistable_error *error)
 {
 	report_error(cli, error);
 	if (cli->command)

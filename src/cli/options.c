@@ -72,7 +72,8 @@ static void add_header(struct cli *cli, const char *line, struct bistable_error 
 	const char **headers;
 
 	if (!colon || colon == line || strpbrk(line, "\r\n")) {
-		cli_usage_error(error, "--header '%s': expected 'Name: value'", line);
+		/* It may hold a secret: not shown. */
+		cli_usage_error(error, "--header: expected 'Name: value'");
 		return;
 	}
 	headers = reallocarray(cli->headers, cli->header_count + 2, sizeof(*headers));

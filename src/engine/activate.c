@@ -237,14 +237,17 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 	result->activation = BISTABLE_ACTIVATE_NONE;
 	if (how == BISTABLE_ACTIVATE_NONE)
 		return dropped ? record_write(context, slot, record, error) : 0;
-	if (how != BISTABLE_ACTIVATE_REBOOT) {
-		r = try_kexec(context, slot, uki, &kexec, &fallback, error);
-		if (r < 0)
-			return r;
-		if (!kexec && how == BISTABLE_ACTIVATE_KEXEC_ONLY)
-			return error_failed(error, EOPNOTSUPP,
-				"slot %c is ready but not activated: kexec is not possible: %s",
-				slot_letter(slot), fallback);
+	r = how == BISTABLE_ACTIVATE_REBOOT
+		    ? 0
+		    : try_kexec(context, slot, uki, &kexec, &fallback, error);
+	if (r == 0 && !kexec && how == BISTABLE_ACTIVATE_KEXEC_ONLY)
+		r = error_failed(error, EOPNOTSUPP,
+			"slot %c is ready but not activated: kexec is not possible: %s",
+			slot_letter(slot), fallback);
+	if (r < 0) {
+		if (dropped)
+			record_write(context, slot, record, NULL);
+		return r;
 	}
 	r = choose(context, slot, record, boot_id, kexec, error);
 	if (r < 0)

@@ -138,6 +138,10 @@ static int handle(void *context, const char *section, const char *name, const ch
 		if (strcmp(key->section, section) != 0 || strcmp(key->name, name) != 0)
 			continue;
 		r = key->set((char *)draft + key->offset, value);
+		/* A header may hold a secret: its value is not shown. */
+		if (r == -EINVAL && key->set == add_header)
+			return error_set(error, ERROR_USAGE, EINVAL, "'%s' in [%s] wants %s", name,
+				section, key->wants);
 		if (r == -EINVAL)
 			return error_set(error, ERROR_USAGE, EINVAL,
 				"'%s' in [%s] wants %s, not '%s'", name, section, key->wants,

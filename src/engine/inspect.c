@@ -271,19 +271,15 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 	return 0;
 }
 
-static int read_all(
-	struct context *context, const char *file, struct buffer *out, struct error *error)
+static int read_all(struct source *source, struct buffer *out, struct error *error)
 {
-	struct source_options options = context_source_options(context, &context->config.headers);
-	AUTO_SOURCE struct source *source = NULL;
 	size_t got = 1;
-	int r;
+	int r = 0;
 
-	r = source_open(file, &options, &source, error);
 	while (r == 0 && got > 0) {
 		if (out->size > BOOT_FILE_MAX)
 			return error_failed(error, EFBIG, "%s is larger than %u bytes: no UKI",
-				file, BOOT_FILE_MAX);
+				source->name, BOOT_FILE_MAX);
 		r = buffer_reserve(out, READ_SIZE, error);
 		if (r == 0)
 			r = source->ops->read(
@@ -349,19 +345,24 @@ static int fill_plan(struct context *context, const struct uki *uki, enum slot s
 int inspect_uki(struct context *context, const char *file, enum slot slot,
 	struct bistable_uki **ret, struct error *error)
 {
+	const struct source_options options = context_source_options(
+		context, &context->config.headers);
 	CLEANUP(uki_freep) struct bistable_uki *result = calloc(1, sizeof(*result));
 	AUTO_BUFFER struct buffer bytes = { 0 };
+	AUTO_SOURCE struct source *source = NULL;
 	struct uki uki;
 	int r;
 
 	if (!result)
 		return error_memory(error);
-	r = read_all(context, file, &bytes, error);
+	r = source_open(file, &options, &source, error);
+	if (r == 0)
+		r = read_all(source, &bytes, error);
 	if (r < 0)
 		return r;
 	r = uki_parse(span_of(&bytes), &uki, error);
 	if (r < 0) {
-		error_prefix(error, "%s", file);
+		error_prefix(error, "%s", source->name);
 		return r;
 	}
 	r = fill_sections(&uki, result, error);

@@ -230,28 +230,30 @@ static int read_system(
 {
 	struct context *context = install->context;
 	AUTO_FREE uint8_t *data = malloc(READ_SIZE);
-	size_t got;
-	int r;
+	uint64_t done = 0;
+	size_t got = 1;
+	int r = 0;
 
 	if (!data)
 		return error_memory(error);
 	context_begin_phase(context, "system", payload->size);
-	for (;;) {
+	while (got > 0) {
 		if (context_cancelled(context))
 			return error_failed(error, ECANCELED, "interrupted");
 		r = bundle_read(install->bundle, data, READ_SIZE, &got, error);
+		if (r == 0 && install->options->dry_run)
+			r = target_check_size(install->target, done + got, error);
+		else if (r == 0)
+			r = target_write(install->target, data, got, error);
 		if (r < 0)
 			return r;
-		if (got == 0)
-			break;
-		r = target_write(install->target, data, got, error);
-		if (r < 0)
-			return r;
+		done += got;
 		context->progress.fetched = bundle_received(install->bundle);
 		context->progress.written = target_written(install->target);
-		context_progress(context, target_size(install->target));
+		context_progress(context, done);
 	}
-	return target_finish(install->target, error);
+	install->result->system_size = done;
+	return install->options->dry_run ? 0 : target_finish(install->target, error);
 }
 
 static int read_boot(
@@ -270,8 +272,11 @@ static int read_boot(
 		install->context, install->slot, install->boot.bytes.size, &remove_first, error);
 }
 
-static int read_payloads(struct install *install, bool boot_only, struct error *error)
+/* A dry run looks at the boot file only, unless the bundle is a stream: then there is no other way.
+ */
+static int read_payloads(struct install *install, struct error *error)
 {
+	bool boot_only = install->options->dry_run && install->source->seekable;
 	struct bundle_payload payload;
 	int r;
 
@@ -426,17 +431,14 @@ static int run(struct install *install, struct error *error)
 	install->result->slot = slot_letter(install->slot);
 	install->result->unsigned_bundle = true;
 	install->result->dry_run = install->options->dry_run;
-	/* A stream tells nothing more without being used up. */
 	if (install->options->dry_run)
 		install->result->activation = install->options->activation
 							      == BISTABLE_ACTIVATE_DEFAULT
 						      ? context->config.activation
 						      : install->options->activation;
-	if (install->options->dry_run && !install->source->seekable)
-		return 0;
 	if (!install->options->dry_run)
 		refresh_removable(install);
-	r = read_payloads(install, install->options->dry_run, error);
+	r = read_payloads(install, error);
 	if (r == 0 && !install->options->dry_run)
 		r = finish(install, error);
 	return r < 0 ? r : set_text(&install->result->version, install->boot.version, error);

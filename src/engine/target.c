@@ -182,15 +182,22 @@ static int write_chunk(struct target *target, struct error *error)
 	return 0;
 }
 
+int target_check_size(const struct target *target, uint64_t size, struct error *error)
+{
+	if (size <= target->capacity)
+		return 0;
+	return error_failed(error, EFBIG, "the image is larger than the partition %s (%llu bytes)",
+		target->device, (unsigned long long)target->capacity);
+}
+
 int target_write(struct target *target, const void *data, size_t size, struct error *error)
 {
 	const uint8_t *bytes = data;
 	int r;
 
-	if (size > target->capacity - target->offset - target->fill)
-		return error_failed(error, EFBIG,
-			"the image is larger than the partition %s (%llu bytes)", target->device,
-			(unsigned long long)target->capacity);
+	r = target_check_size(target, target_size(target) + size, error);
+	if (r < 0)
+		return r;
 	r = sha256_update(target->hash, data, size, error);
 	if (r < 0)
 		return r;

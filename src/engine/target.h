@@ -31,6 +31,9 @@ uint64_t target_capacity(const struct target *target);
 /** The partition's configured name, for messages. */
 const char *target_device(const struct target *target);
 
+/** Whether an image of `size` bytes fits. -EFBIG when not. */
+int target_check_size(const struct target *target, uint64_t size, struct error *error);
+
 /** Appends image bytes. -EFBIG when the image does not fit. */
 int target_write(struct target *target, const void *data, size_t size, struct error *error);
 /** Ends the image: all of it is on the medium. */

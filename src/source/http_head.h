@@ -8,7 +8,7 @@
 
 /** The heads of HTTP responses (RFC 9110): what is taken from them, and what it means. */
 
-#define HTTP_FIELD_MAX 256u
+#define HTTP_FIELD_MAX 1024u
 #define HTTP_URL_MAX   8192u
 /** All header lines of one request's answers, informational ones included. */
 #define HTTP_HEAD_MAX (128u << 10)

@@ -208,6 +208,19 @@ int http_start(struct http *http, struct error *error)
 	return r < 0 ? r : http_send(http, error);
 }
 
+/* An absolute Location drops user and password: on the same server they still hold. */
+static void keep_user(struct http *http)
+{
+	AUTO_CURL_TEXT char *user = NULL, *password = NULL, *own = NULL;
+
+	if (!is_own_server(http) || curl_url_get(http->target, CURLUPART_USER, &own, 0) == CURLUE_OK
+		|| curl_url_get(http->origin, CURLUPART_USER, &user, 0) != CURLUE_OK)
+		return;
+	curl_url_set(http->target, CURLUPART_USER, user, 0);
+	if (curl_url_get(http->origin, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK)
+		curl_url_set(http->target, CURLUPART_PASSWORD, password, 0);
+}
+
 int http_follow(struct http *http, struct error *error)
 {
 	CLEANUP(curlu_done) CURLU *next = curl_url_dup(http->target);
@@ -236,6 +249,7 @@ int http_follow(struct http *http, struct error *error)
 			"%s redirects from https to http, which is refused", http->where);
 	curl_url_cleanup(http->target);
 	http->target = TAKE(next);
+	keep_user(http);
 	return http_send(http, error);
 }
 

@@ -140,11 +140,11 @@ def test_unknown_running_slot(on, tree):
     assert re.search(r"^Running +unknown", on("status").stdout, re.M)
 
 
-def test_both_slots_on_the_command_line(on, tree):
+def test_both_slots_on_the_command_line(on, tree, bundle_file):
     both = [f"PARTLABEL=METROPOLIS-SYSTEM-{slot}" for slot in "AB"]
     (tree.root / "proc/cmdline").write_text(" ".join(both) + "\n")
-    install = on("install", "/nonexistent.zip")
-    assert install.code != 0, install
+    install = on("install", bundle_file)
+    assert install.code == 1 and "/proc/cmdline" in install.stderr, install
     result = on("status", "--json")
     assert result.code == 0 and result.document["running"] is None, result
 

@@ -82,6 +82,13 @@ def test_over_http(on, web):
     assert on("uki", "inspect", "--json", web.put("/os.efi", uki("7"))).document["version"] == "7"
 
 
+def test_secrets_of_a_url_are_not_shown(on, web):
+    url = web.put("/os.efi", b"no UKI").replace("//", "//joe:PASSWORD@") + "?sig=SECRET"
+    result = on("uki", "inspect", "--json", url)
+    assert result.code == 1 and "/os.efi" in result.stderr, result
+    assert "PASSWORD" not in repr(result) and "SECRET" not in repr(result), result
+
+
 def test_from_standard_input(on):
     assert on("uki", "inspect", "--json", "-", input=uki("7")).document["version"] == "7"
 

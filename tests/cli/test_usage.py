@@ -126,6 +126,15 @@ def test_wrong_configuration_names_file_and_line(on, tree, text, line, said):
     assert f"/etc/bistable/bistable.conf:{line}: " in result.stderr and said in result.stderr
 
 
+def test_a_mistyped_header_is_not_shown(on, tree, bundle_file):
+    result = on("install", "--header=Authorization Bearer SECRET", bundle_file)
+    assert result.code == 2 and "SECRET" not in repr(result), result
+    tree.config.write_text("[download]\nheader = Authorization Bearer SECRET\n")
+    result = on("status")
+    assert result.code == 2 and ":2: 'header'" in result.stderr, result
+    assert "SECRET" not in repr(result), result
+
+
 def test_wrong_configuration_in_a_drop_in(on, tree):
     folder = tree.config.parent / "bistable.conf.d"
     folder.mkdir()

@@ -74,7 +74,8 @@ struct sim {
 
 	bool volatile_variables; /* RTStorageVolatile */
 	bool kexec_staged;
-	bool kexec_refused; /* the kernel refuses to load */
+	bool corrupts_writes; /* the medium flips a bit of what it is given */
+	bool kexec_refused;   /* the kernel refuses to load */
 	bool unstage_refused;
 	char staged_cmdline[512];
 

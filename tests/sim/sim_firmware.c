@@ -165,9 +165,11 @@ static enum start start_file(struct sim *sim, const char *path)
 	return start_kernel(sim, cmdline, false) ? STARTED : PANICKED;
 }
 
-static enum start start_entry(struct sim *sim, uint16_t number)
+/* BootNext starts an entry whatever its attributes say; BootOrder only an active one (EDK2). */
+static enum start start_entry(struct sim *sim, uint16_t number, bool active_only)
 {
 	AUTO_DEVICEPATH_TARGET struct devicepath_target target = { 0 };
+	struct esp_location location;
 	struct buffer *variable;
 	struct loadopt option;
 	char name[16];
@@ -175,9 +177,13 @@ static enum start start_entry(struct sim *sim, uint16_t number)
 	snprintf(name, sizeof(name), "Boot%04X", number);
 	variable = sim_variable(sim, name);
 	if (!variable || loadopt_parse(span_of(variable), &option, NULL) < 0
-		|| !(option.attributes & LOADOPT_ACTIVE)
+		|| (active_only && !(option.attributes & LOADOPT_ACTIVE))
 		|| devicepath_parse(option.device_paths, &target, NULL) < 0 || !target.has_hd
 		|| !target.path)
+		return NOT_STARTED;
+	/* A file on another disk, which is not there. */
+	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
+	if (!guid_equal(&target.hd.partuuid, &location.partuuid))
 		return NOT_STARTED;
 	return start_file(sim, target.path);
 }
@@ -206,7 +212,7 @@ static enum start start_next(struct sim *sim)
 	read_order(sim, &order);
 	if (sim->quirks & SIM_QUIRK_NEXT_NEEDS_ORDER && bootorder_find(&order, number) < 0)
 		return NOT_STARTED;
-	return start_entry(sim, number);
+	return start_entry(sim, number, false);
 }
 
 static enum start start_order(struct sim *sim)
@@ -215,7 +221,7 @@ static enum start start_order(struct sim *sim)
 
 	read_order(sim, &order);
 	for (size_t i = 0; i < order.count; i++) {
-		enum start start = start_entry(sim, order.numbers[i]);
+		enum start start = start_entry(sim, order.numbers[i], true);
 
 		if (start != NOT_STARTED)
 			return start;

@@ -152,8 +152,10 @@ static int sim_partition_write(struct machine *machine, struct partition *handle
 	if (offset > SIM_PARTITION_SIZE || size > SIM_PARTITION_SIZE - offset)
 		return error_failed(error, ENOSPC, "write beyond the end");
 	/* Written first: a torn cut may keep any of it. */
-	if (!sim->dead && !(sim->fault == SIM_FAILS && sim->operations + 1 == sim->fault_at))
+	if (!sim->dead && !(sim->fault == SIM_FAILS && sim->operations + 1 == sim->fault_at)) {
 		memcpy(partition->now + offset, data, size);
+		partition->now[offset + size / 2] ^= sim->corrupts_writes;
+	}
 	r = before_change(sim, error);
 	return r < 0 ? r : after_change(sim, r, error);
 }

@@ -89,8 +89,8 @@ static void test_install_while_marked_bad(void **unused)
 static void test_mark_bad_activates_the_counterpart(void **unused)
 {
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	unsigned operations, marked = 0;
 	struct error error = { 0 };
-	unsigned operations;
 
 	(void)unused;
 	{
@@ -110,11 +110,14 @@ static void test_mark_bad_activates_the_counterpart(void **unused)
 		sim_set_fault(sim, SIM_CUT_AFTER, at);
 		assert_true(world_install(sim, &y, &not_activated, NULL, &error) < 0);
 		assert_int_equal(sim_power_cycle(sim), SLOT_A);
-		if (world_mark_bad(sim, SLOT_A, &error) == 0)
+		if (world_mark_bad(sim, SLOT_A, &error) == 0) {
 			assert_int_equal(sim_power_cycle(sim), SLOT_B);
-		else
+			marked++;
+		} else {
 			assert_int_equal(sim_power_cycle(sim), SLOT_A);
+		}
 	}
+	assert_in_range(marked, 1, 3);
 }
 
 static void test_volatile_variables(void **unused)
@@ -301,6 +304,196 @@ static void test_broken_boot_order_is_not_replaced(void **unused)
 	assert_false(status->slots[SLOT_A].entry_known);
 }
 
+/* BootNext names an entry that is gone: what is created now must not be what it names. */
+static void test_dangling_boot_next(void **unused)
+{
+	const struct system_faults faults = { .wrong_crc = true };
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL),
+				  bad = system_new("bad", 3, &faults);
+	AUTO_SIM struct sim *sim = world_new(&x);
+	static const uint8_t short_next[] = { 1, 0, 0 };
+	struct error error = { 0 };
+	char name[16];
+
+	(void)unused;
+	world_must_mark_good(sim);
+	world_must_install(sim, &y, &by_reboot);
+	snprintf(name, sizeof(name), "Boot%04X", le16(sim_variable(sim, "BootNext")->data));
+	sim_remove_variable(sim, name);
+	assert_true(world_install(sim, &bad, &by_reboot, NULL, &error) < 0);
+	assert_null(sim_variable(sim, "BootNext"));
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+
+	sim_put_variable(sim, "BootNext", (struct span){ short_next, sizeof(short_next) });
+	world_must_install(sim, &y, &not_activated);
+	assert_null(sim_variable(sim, "BootNext"));
+	/* Somebody else's choice is left alone. */
+	sim_put_variable(sim, "BootNext", (struct span){ (const uint8_t *)"\x0a\0", 2 });
+	world_must_install(sim, &y, &not_activated);
+	assert_non_null(sim_variable(sim, "BootNext"));
+}
+
+/* Numbers that BootOrder names are not given out again, even if nothing has them. */
+static void test_new_entries_take_free_numbers(void **unused)
+{
+	static const uint8_t order[] = { 0, 0, 3, 0, 5, 0, 0x0a, 0, 1, 0 };
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
+	AUTO_SIM struct sim *sim = world_new(&x);
+
+	(void)unused;
+	sim_put_variable(sim, "BootOrder", (struct span){ order, sizeof(order) });
+	sim_put_variable(sim, "BootCurrent", (struct span){ (const uint8_t *)"\x0a\0", 2 });
+	world_must_mark_good(sim);
+	assert_null(sim_variable(sim, "Boot0000"));
+	assert_null(sim_variable(sim, "Boot0001"));
+	assert_non_null(sim_variable(sim, "Boot0002"));
+	assert_non_null(sim_variable(sim, "Boot0004"));
+	/* Before the entry that started this system: what comes before that one keeps its turn. */
+	assert_int_equal(world_place(sim, SLOT_A), 3);
+	assert_int_equal(world_place(sim, SLOT_B), 4);
+}
+
+/* A firmware that puts a duplicate back is not fought. */
+static void test_duplicate_that_comes_back(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
+	AUTO_SIM struct sim *sim = world_new(&x);
+
+	(void)unused;
+	world_must_mark_good(sim);
+	sim->quirks = SIM_QUIRK_DUPLICATES_OURS;
+	sim_power_cycle(sim);
+	assert_non_null(sim_variable(sim, "Boot00F0"));
+	world_must_mark_good(sim);
+	assert_null(sim_variable(sim, "Boot00F0"));
+	sim_power_cycle(sim);
+	sim_set_fault(sim, SIM_NO_FAULT, 0);
+	world_must_mark_good(sim);
+	assert_non_null(sim_variable(sim, "Boot00F0"));
+	assert_int_equal(sim->operations, 0);
+}
+
+static void test_applications_do_not_count_as_first(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
+	AUTO_SIM struct sim *sim = world_new(&x);
+	AUTO_STATUS struct bistable_status *first = NULL, *application = NULL;
+	struct buffer *entry;
+
+	(void)unused;
+	world_must_mark_good(sim);
+	world_add_entry(sim, 0x30, "Setup", "\\EFI\\setup.efi", true);
+	first = world_status(sim);
+	assert_int_equal(first->default_slot, 'A');
+	assert_true(first->note_count > 0 && strstr(first->notes[0], "'Setup' comes before"));
+	entry = sim_variable(sim, "Boot0030");
+	put_le32(entry->data, le32(entry->data) | 0x100); /* LOAD_OPTION_CATEGORY_APP */
+	application = world_status(sim);
+	assert_int_equal(application->default_slot, 'A');
+	assert_int_equal(application->note_count, 0);
+}
+
+/* A cut between "complete" and the entry: activate makes it active. */
+static void test_activate_enables(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	unsigned inactive = 0;
+
+	(void)unused;
+	for (unsigned at = 1; at <= 20; at++) {
+		AUTO_STATUS struct bistable_status *status = NULL, *after = NULL;
+		AUTO_SIM struct sim *sim = world_new(&x);
+		struct error error = { 0 };
+
+		world_must_mark_good(sim);
+		sim_set_fault(sim, SIM_CUT_AFTER, at);
+		world_install(sim, &y, &not_activated, NULL, &error);
+		sim_power_cycle(sim);
+		status = world_status(sim);
+		if (!status->slots[SLOT_B].complete || status->slots[SLOT_B].entry_active)
+			continue;
+		inactive++;
+		world_ok(world_activate(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
+		after = world_status(sim);
+		assert_true(after->slots[SLOT_B].entry_active);
+		assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	}
+	assert_in_range(inactive, 1, 3);
+}
+
+/* A staged kernel goes when its attempt cannot be recorded, and when its slot is marked bad. */
+static void test_staged_kernel_is_withdrawn(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	AUTO_SIM struct sim *sim = world_new(&x);
+	struct error error = { 0 };
+
+	(void)unused;
+	world_must_mark_good(sim);
+	world_must_install(sim, &y, &not_activated);
+	sim_set_fault(sim, SIM_FAILS, 1);
+	assert_int_equal(world_activate(sim, BISTABLE_ACTIVATE_KEXEC, &error), -EIO);
+	assert_false(sim->kexec_staged);
+	world_ok(world_activate(sim, BISTABLE_ACTIVATE_KEXEC, &error), &error);
+	assert_true(sim->kexec_staged);
+	world_ok(world_mark_bad(sim, SLOT_B, &error), &error);
+	assert_false(sim->kexec_staged);
+}
+
+/* What was chosen is taken back on record, too, when the next choice fails. */
+static void test_failed_choice_leaves_no_attempt(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	AUTO_STATUS struct bistable_status *status = NULL;
+	AUTO_SIM struct sim *sim = world_new(&x);
+	struct error error = { 0 };
+
+	(void)unused;
+	world_must_install(sim, &y, &by_reboot);
+	sim->kexec_refused = true;
+	assert_true(world_activate(sim, BISTABLE_ACTIVATE_KEXEC_ONLY, &error) < 0);
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+	status = world_status(sim);
+	assert_int_equal(status->slots[SLOT_B].attempt_count, 0);
+	assert_false(status->slots[SLOT_B].tried_unconfirmed);
+}
+
+/* Rolled back into a slot that was confirmed once: it is on trial all the same. */
+static void test_rolled_back_slot_is_on_trial(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	AUTO_SIM struct sim *sim = world_new(&x);
+	struct error error = { 0 };
+
+	(void)unused;
+	world_must_mark_good(sim);
+	world_must_install(sim, &y, &by_reboot);
+	assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	world_must_mark_good(sim);
+	world_ok(world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, &error), &error);
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+	assert_int_equal(world_install(sim, &y, &by_reboot, NULL, &error), -EPERM);
+	assert_int_equal(error.kind, ERROR_REFUSED);
+}
+
+/* The medium does not keep what it is given: noticed when it is read back. */
+static void test_failing_medium(void **unused)
+{
+	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, NULL);
+	AUTO_STATUS struct bistable_status *status = NULL;
+	AUTO_SIM struct sim *sim = world_new(&x);
+	struct error error = { 0 };
+
+	(void)unused;
+	sim->corrupts_writes = true;
+	assert_int_equal(world_install(sim, &y, &by_reboot, NULL, &error), -EIO);
+	assert_non_null(strstr(error.text, "is not what was written"));
+	status = world_status(sim);
+	assert_false(status->slots[SLOT_B].complete);
+	assert_false(status->slots[SLOT_B].entry_active);
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +509,15 @@ int main(void)
 		cmocka_unit_test(test_stale_removable_path_is_remembered),
 		cmocka_unit_test(test_start_next_fails),
 		cmocka_unit_test(test_broken_boot_order_is_not_replaced),
+		cmocka_unit_test(test_dangling_boot_next),
+		cmocka_unit_test(test_new_entries_take_free_numbers),
+		cmocka_unit_test(test_duplicate_that_comes_back),
+		cmocka_unit_test(test_applications_do_not_count_as_first),
+		cmocka_unit_test(test_activate_enables),
+		cmocka_unit_test(test_staged_kernel_is_withdrawn),
+		cmocka_unit_test(test_failed_choice_leaves_no_attempt),
+		cmocka_unit_test(test_rolled_back_slot_is_on_trial),
+		cmocka_unit_test(test_failing_medium),
 	};
 
 	return cmocka_run_group_tests_name("edge", tests, NULL, NULL);

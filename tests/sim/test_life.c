@@ -412,6 +412,8 @@ static void test_refused_bundles(void **unused)
 		{ { .verity = true, .wrong_root = true }, "do not belong together", -EBADMSG,
 			true },
 		{ { .verity = true, .wrong_tree = true }, "hash tree", -EBADMSG, true },
+		{ { .verity = true, .short_tree = true }, "truncated", -EBADMSG, true },
+		{ { .names_a = true }, "names slot A", -EINVAL, false },
 	};
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), good = system_new("Y", 5, NULL);
 

@@ -161,13 +161,16 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 		system.image.size = 0;
 	if (faults->verity)
 		add_tree(&system.image, faults->wrong_tree, root);
+	if (faults->short_tree)
+		system.image.size -= 512;
 	if (faults->wrong_root)
 		root[7] = root[7] == '0' ? '1' : '0';
 	assert_int_equal(sha256_of(system.image.data, system.image.size, digest, NULL), 0);
 	text_hex(digest, SHA256_SIZE, hex);
 	snprintf(cmdline, sizeof(cmdline),
-		"root=PARTLABEL=METROPOLIS-SYSTEM-X sim.image=%s sim.size=%zu%s%s", hex,
-		system.image.size, *root ? " roothash=" : "", root);
+		"root=PARTLABEL=METROPOLIS-SYSTEM-%c sim.image=%s sim.size=%zu%s%s",
+		faults->names_a ? 'A' : 'X', hex, system.image.size, *root ? " roothash=" : "",
+		root);
 	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
 				       : make_uki(cmdline, version, seed);
 	write_bundle(&system, faults);
@@ -182,30 +185,67 @@ void system_done(struct system *system)
 		unlink(system->path);
 }
 
-/* A disk entry of the firmware, and one with attributes, paths and data that nobody here knows. */
-static void foreign_entry(int which, struct buffer *out)
+/* Bytes of a boot entry for a file on the ESP, or on another disk's. */
+static void make_entry(struct sim *sim, const char *description, const char *path, bool active,
+	bool other_disk, struct buffer *out)
+{
+	AUTO_BUFFER struct buffer paths = { 0 };
+	AUTO_FREE uint8_t *text = NULL;
+	struct esp_location location;
+	struct devicepath_hd hd;
+	struct loadopt option;
+	size_t size;
+
+	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
+	location.partuuid.bytes[0] ^= other_disk;
+	hd = (struct devicepath_hd){ 1, location.start, location.size, location.partuuid };
+	assert_int_equal(devicepath_append_file(&paths, &hd, path, NULL), 0);
+	assert_int_equal(text_to_utf16(description, &text, &size, NULL), 0);
+	option = (struct loadopt){
+		.attributes = active ? LOADOPT_ACTIVE : 0,
+		.description = { text, size },
+		.device_paths = span_of(&paths),
+	};
+	assert_int_equal(loadopt_format(&option, out, NULL), 0);
+}
+
+#define FOREIGN_COUNT 3
+
+static const uint16_t foreign_numbers[FOREIGN_COUNT] = { 0x0003, 0x0005, 0x000a };
+
+/*
+ * A network entry of the firmware; one of a cloned disk, which is like ours but for its PARTUUID;
+ * and one with attributes, paths and data that nobody here knows.
+ */
+static void foreign_entry(struct sim *sim, size_t which, struct buffer *out)
 {
 	static const uint8_t odd[] = { 1, 0, 0, 0x80, 8, 0, 'O', 0, 'd', 0, 'd', 0, 0, 0, 0x7f,
 		0xff, 4, 0, 0x7f, 0xff, 4, 0, 0xde, 0xad, 0xbe, 0xef, 0 };
-	static const uint8_t disk[] = { 1, 0, 0, 0, 4, 0, 'P', 0, 'X', 0, 'E', 0, 0, 0, 0x7f, 0xff,
-		4, 0 };
+	static const uint8_t network[] = { 1, 0, 0, 0, 4, 0, 'P', 0, 'X', 0, 'E', 0, 0, 0, 0x7f,
+		0xff, 4, 0 };
 
 	if (which == 0)
-		append(out, disk, sizeof(disk));
+		append(out, network, sizeof(network));
+	else if (which == 1)
+		make_entry(sim, "Metropolis Slot B", "/EFI/metropolis/boot-b.efi", true, true, out);
 	else
 		append(out, odd, sizeof(odd));
 }
 
 struct sim *world_new(const struct system *system)
 {
-	static const uint8_t order[] = { 3, 0, 0x0a, 0 };
+	static const uint8_t order[] = { 3, 0, 5, 0, 0x0a, 0 };
 	struct sim *sim = sim_new();
-	AUTO_BUFFER struct buffer pxe = { 0 }, odd = { 0 }, uki = { 0 };
+	AUTO_BUFFER struct buffer uki = { 0 };
 
-	foreign_entry(0, &pxe);
-	foreign_entry(1, &odd);
-	sim_put_variable(sim, "Boot0003", span_of(&pxe));
-	sim_put_variable(sim, "Boot000A", span_of(&odd));
+	for (size_t i = 0; i < FOREIGN_COUNT; i++) {
+		AUTO_BUFFER struct buffer bytes = { 0 };
+		char name[16];
+
+		snprintf(name, sizeof(name), "Boot%04X", foreign_numbers[i]);
+		foreign_entry(sim, i, &bytes);
+		sim_put_variable(sim, name, span_of(&bytes));
+	}
 	sim_put_variable(sim, "BootOrder", (struct span){ order, sizeof(order) });
 	append(&uki, system->uki.data, system->uki.size);
 	assert_int_equal(cmdline_bind(uki.data, uki.size, "METROPOLIS-SYSTEM-X",
@@ -320,18 +360,22 @@ static void read_order(struct sim *sim, struct bootorder *order)
 
 void world_check_foreign(struct sim *sim)
 {
-	AUTO_BUFFER struct buffer pxe = { 0 }, odd = { 0 };
 	struct bootorder order;
+	long last = -1;
 
-	foreign_entry(0, &pxe);
-	foreign_entry(1, &odd);
-	assert_non_null(sim_variable(sim, "Boot0003"));
-	assert_non_null(sim_variable(sim, "Boot000A"));
-	assert_true(span_equal(span_of(sim_variable(sim, "Boot0003")), span_of(&pxe)));
-	assert_true(span_equal(span_of(sim_variable(sim, "Boot000A")), span_of(&odd)));
 	read_order(sim, &order);
-	assert_true(bootorder_find(&order, 3) >= 0);
-	assert_true(bootorder_find(&order, 3) < bootorder_find(&order, 0x0a));
+	for (size_t i = 0; i < FOREIGN_COUNT; i++) {
+		long place = bootorder_find(&order, foreign_numbers[i]);
+		AUTO_BUFFER struct buffer wanted = { 0 };
+		char name[16];
+
+		snprintf(name, sizeof(name), "Boot%04X", foreign_numbers[i]);
+		foreign_entry(sim, i, &wanted);
+		assert_non_null(sim_variable(sim, name));
+		assert_true(span_equal(span_of(sim_variable(sim, name)), span_of(&wanted)));
+		assert_true(place > last);
+		last = place;
+	}
 }
 
 static struct entries read_entries(struct sim *sim)
@@ -341,9 +385,11 @@ static struct entries read_entries(struct sim *sim)
 		.boot_files = { "/EFI/metropolis/boot-a.efi", "/EFI/metropolis/boot-b.efi" },
 		.descriptions = { "Metropolis Slot A", "Metropolis Slot B" },
 	};
+	struct esp_location location;
 	struct entries entries;
 
-	assert_int_equal(entries_read(&settings, NULL, &entries, NULL), 0);
+	settings.machine->ops->esp_location(settings.machine, NULL, &location, NULL);
+	assert_int_equal(entries_read(&settings, &location.partuuid, &entries, NULL), 0);
 	return entries;
 }
 
@@ -394,26 +440,12 @@ void world_must_mark_good(struct sim *sim)
 void world_add_entry(
 	struct sim *sim, uint16_t number, const char *description, const char *path, bool active)
 {
-	AUTO_BUFFER struct buffer paths = { 0 }, bytes = { 0 }, order = { 0 };
+	AUTO_BUFFER struct buffer bytes = { 0 }, order = { 0 };
 	struct buffer *present = sim_variable(sim, "BootOrder");
-	AUTO_FREE uint8_t *text = NULL;
-	struct esp_location location;
-	struct devicepath_hd hd;
-	struct loadopt option;
 	uint8_t first[2];
 	char name[16];
-	size_t size;
 
-	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
-	hd = (struct devicepath_hd){ 1, location.start, location.size, location.partuuid };
-	assert_int_equal(devicepath_append_file(&paths, &hd, path, NULL), 0);
-	assert_int_equal(text_to_utf16(description, &text, &size, NULL), 0);
-	option = (struct loadopt){
-		.attributes = active ? LOADOPT_ACTIVE : 0,
-		.description = { text, size },
-		.device_paths = span_of(&paths),
-	};
-	assert_int_equal(loadopt_format(&option, &bytes, NULL), 0);
+	make_entry(sim, description, path, active, false, &bytes);
 	snprintf(name, sizeof(name), "Boot%04X", number);
 	sim_put_variable(sim, name, span_of(&bytes));
 	put_le16(first, number);

@@ -30,6 +30,8 @@ struct system_faults {
 	bool verity;     /* the image carries a hash tree, and the UKI names its root hash */
 	bool wrong_root; /* with verity: the UKI names another one */
 	bool wrong_tree; /* with verity: one leaf hash is wrong */
+	bool short_tree; /* with verity: the tree's end is cut off */
+	bool names_a;    /* the UKI's command line is bound to slot A already */
 };
 
 /** Systems with different seeds differ. Free with system_done(), which removes the file. */

@@ -134,7 +134,7 @@ static void feed(struct http_head *head, const char *line)
 static void test_lines(void **state)
 {
 	static struct http_head head;
-	char line[400];
+	char line[HTTP_FIELD_MAX + 64];
 
 	(void)state;
 	feed(&head, "HTTP/1.1 200 OK\r\n");
