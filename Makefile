@@ -1,6 +1,6 @@
 # A thin front door to Meson and the test runners; HACKING.md says what lies behind it.
 
-.PHONY: all demo test lint check install clean
+.PHONY: all demo test fuzz lint check install clean
 
 all:
 	@tools/setup build
@@ -15,6 +15,11 @@ test:
 	@tools/setup test
 	@tools/run-tests
 
+# FUZZ_SECONDS=60 for each target
+fuzz:
+	@tools/setup fuzz
+	@tests/fuzz/run.py
+
 lint:
 	@tools/setup test
 	@tools/lint
@@ -25,4 +30,4 @@ install: all
 	@meson install -C build --no-rebuild
 
 clean:
-	rm -rf build build-asan
+	rm -rf build build-asan build-fuzz

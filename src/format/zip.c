@@ -338,7 +338,7 @@ static int read_end64(struct span tail, uint64_t offset, size_t position, struct
 	p = record.data;
 	/* Its size field does not count itself and the signature. */
 	if (__builtin_add_overflow(le64(p + 4), 12, &size) || size < ZIP_END64_SIZE
-		|| size != offset + position - start)
+		|| size > ZIP_END64_MAX || size != offset + position - start)
 		return error_failed(error, EBADMSG,
 			"ZIP64 end record at byte %" PRIu64 " has a wrong size", start);
 	if ((le32(p + 16) | le32(p + 20)) != 0 || le64(p + 24) != le64(p + 32))

@@ -193,7 +193,8 @@ void http_judge(struct http *http)
 
 	if (head->bad) {
 		http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
-			"%s sends an oversized or ambiguous '%s': its HTTP server is broken",
+			"%s sends an oversized, damaged or ambiguous '%s': its HTTP server is "
+			"broken",
 			http->where, head->bad);
 	} else if (http_status_is_redirect(head->status) && *head->location) {
 		exchange->redirect = true;
@@ -215,8 +216,9 @@ void http_judge(struct http *http)
 }
 
 /*
- * The server's TLS alert about our certificate, or the lack of one. With TLS 1.3 it comes after the
- * handshake, as an error of reading that only its text tells from a broken connection.
+ * The server's TLS alert about our certificate, or the lack of one (until TLS 1.2 a "handshake
+ * failure"). With TLS 1.3 it comes after the handshake, as an error of reading that only its text
+ * tells from a broken connection.
  */
 static bool is_client_refused(const struct http_exchange *exchange)
 {
@@ -225,6 +227,7 @@ static bool is_client_refused(const struct http_exchange *exchange)
 	return exchange->result == CURLE_SSL_CLIENTCERT
 	       || (alert
 		       && (strstr(alert, "certificate") || strstr(alert, "unknown ca")
+			       || strstr(alert, "handshake failure")
 			       || strstr(alert, "access denied")));
 }
 

@@ -40,13 +40,23 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+/* RFC 9110 §5.5: such values are dangerous to pass on. */
+static bool has_control_character(const char *value, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (((unsigned char)value[i] < 0x20 && value[i] != '\t') || value[i] == 0x7f)
+			return true;
+	return false;
+}
+
 static void take_field(
 	struct http_head *head, const struct field *field, const char *value, size_t size)
 {
 	char *kept = (char *)head + field->offset;
 	bool differs = *kept && (strlen(kept) != size || memcmp(kept, value, size) != 0);
 
-	if (size >= field->capacity || memchr(value, '\0', size) || (differs && field->unique)) {
+	if (size >= field->capacity || has_control_character(value, size)
+		|| (differs && field->unique)) {
 		head->bad = field->name;
 		return;
 	}
@@ -160,7 +170,8 @@ const char *http_strong_validator(const struct http_head *head)
 
 	if (*head->etag)
 		return is_strong_etag(head->etag) ? head->etag : NULL;
-	if (!*head->last_modified || !*head->date)
+	/* In quotes it would be taken for an ETag. */
+	if (!*head->last_modified || head->last_modified[0] == '"' || !*head->date)
 		return NULL;
 	date = curl_getdate(head->date, NULL);
 	modified = curl_getdate(head->last_modified, NULL);

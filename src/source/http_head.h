@@ -16,7 +16,8 @@
 /** One response's status and the fields that matter; an absent field is empty. */
 struct http_head {
 	unsigned status;
-	const char *bad; /* a field that is too long or comes twice with different values */
+	const char *bad; /* a field that is too long, has control characters, or comes twice with
+			    different values */
 	char content_encoding[HTTP_FIELD_MAX];
 	char content_length[HTTP_FIELD_MAX];
 	char content_range[HTTP_FIELD_MAX];

@@ -82,6 +82,7 @@ static void test_strong_validator(void **state)
 		{ "", DAY "10:00:00 GMT", DAY "10:00:59 GMT", NULL },
 		{ "", DAY "10:00:00 GMT", DAY "09:00:00 GMT", NULL },
 		{ "", DAY "10:00:00 GMT", "", NULL },
+		{ "", "\"" DAY "10:00:00 GMT", DAY "12:00:00 GMT", NULL }, /* looks like an ETag */
 		{ "", "yesterday", DAY "10:00:59 GMT", NULL },
 		{ "", "", DAY "10:00:59 GMT", NULL },
 	};
@@ -175,6 +176,32 @@ static void test_lines(void **state)
 	assert_string_equal(head.bad, "ETag");
 }
 
+static void test_control_characters(void **state)
+{
+	static const struct {
+		const char *line;
+		size_t size;
+		bool bad;
+	} cases[] = {
+		{ "Last-Modified: a\rb\r\n", 20, true }, /* it would go into If-Range */
+		{ "ETag: \"a\nb\"\r\n", 13, true },
+		{ "Date: a\0b\r\n", 11, true },
+		{ "Location: /a\x7f"
+		  "b\r\n",
+			16, true },
+		{ "Content-Encoding: gzip,\tbr\r\n", 28, false },
+		{ "Location: /\xc3\xbc\r\n", 15, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct http_head head = { 0 };
+
+		http_head_line(&head, cases[i].line, cases[i].size);
+		assert_int_equal(head.bad != NULL, cases[i].bad);
+	}
+}
+
 static void test_status(void **state)
 {
 	static const unsigned transient[] = { 408, 425, 429, 500, 502, 503, 504, 520, 530, 598 };
@@ -197,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_strong_validator),
 		cmocka_unit_test(test_retry_after),
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_status),
 	};
 

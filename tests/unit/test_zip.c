@@ -465,6 +465,29 @@ static void test_end_long_comment(void **state)
 	free(tail);
 }
 
+/* Readers look ZIP_TAIL_MAX bytes back and no further: a longer ZIP64 record is refused. */
+static void test_end64_cap(void **state)
+{
+	static const struct ending ending = { 2, 100, AT, true, 2, 100, AT, "" };
+	const size_t rest = ZIP_LOCATOR64_SIZE + ZIP_END_SIZE;
+	struct header usual = make_end(&ending);
+	struct zip_end end;
+
+	(void)state;
+	for (size_t over = 0; over <= 1; over++) {
+		size_t extra = ZIP_END64_MAX - ZIP_END64_SIZE + over;
+		uint8_t *tail = calloc(1, usual.size + extra);
+
+		memcpy(tail, usual.bytes, usual.size - rest);
+		put_le64(tail + 10 + 4, ZIP_END64_SIZE + extra - 12);
+		memcpy(tail + usual.size - rest + extra, usual.bytes + usual.size - rest, rest);
+		assert_int_equal(
+			zip_read_end((struct span){ tail, usual.size + extra }, OFFSET, &end, NULL),
+			over ? -EBADMSG : 0);
+		free(tail);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +501,7 @@ int main(void)
 		cmocka_unit_test(test_end),
 		cmocka_unit_test(test_end_damaged),
 		cmocka_unit_test(test_end_long_comment),
+		cmocka_unit_test(test_end64_cap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
