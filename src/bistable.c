@@ -12,6 +12,7 @@
 #include "engine/activate.h"
 #include "engine/confirm.h"
 #include "engine/context.h"
+#include "engine/doctor.h"
 #include "engine/inspect.h"
 #include "engine/install.h"
 #include "machine/machine.h"
@@ -223,6 +224,14 @@ int bistable_status(
 	struct error why = { 0 };
 
 	return give(inspect_status(bistable->context, ret, &why), &why, error);
+}
+
+int bistable_doctor(
+	struct bistable *bistable, struct bistable_report **ret, struct bistable_error *error)
+{
+	struct error why = { 0 };
+
+	return give(doctor_run(bistable->context, ret, &why), &why, error);
 }
 
 int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,

@@ -190,6 +190,34 @@ int bistable_status(
 /** NULL is fine. */
 void bistable_status_free(struct bistable_status *status);
 
+/** How bad a finding is. */
+enum bistable_level { BISTABLE_LEVEL_OK, BISTABLE_LEVEL_WARNING, BISTABLE_LEVEL_PROBLEM };
+
+/** "ok", "warning", "problem". */
+const char *bistable_level_name(enum bistable_level level);
+
+/** One thing that was looked at. */
+struct bistable_check {
+	const char *group; /* "Machine", "Firmware", … */
+	const char *name;  /* short and stable: "boot-order" */
+	enum bistable_level level;
+	char *what;         /* what was found, one sentence */
+	const char *advice; /* what to do, one sentence; NULL: nothing */
+};
+
+/** Free with bistable_report_free(). */
+struct bistable_report {
+	enum bistable_level worst;
+	struct bistable_check *checks; /* always the same ones in the same order */
+	size_t check_count;
+};
+
+/** Looks for what is wrong or will be. Takes no lock, changes nothing, needs no privileges. */
+int bistable_doctor(
+	struct bistable *bistable, struct bistable_report **ret, struct bistable_error *error);
+/** NULL is fine. */
+void bistable_report_free(struct bistable_report *report);
+
 struct bistable_uki_section {
 	char name[9];
 	uint64_t offset; /* in the file */

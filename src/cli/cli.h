@@ -68,6 +68,7 @@ struct cli {
 	char **words; /* what follows the command, without options */
 	size_t word_count;
 	struct progress progress;
+	enum bistable_code code; /* the exit code of a command that did not fail */
 };
 
 /**
@@ -92,6 +93,7 @@ char cli_slot_from_text(const char *text);
 
 int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_status(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_doctor(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_good(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_bad(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error);

@@ -23,6 +23,11 @@ static const struct cli_command commands[] = {
 		"Shows which slot runs, what a cold boot and the next restart start, and the\n"
 		"state of both slots. Changes nothing and takes no lock.",
 		0, 0, 0, CLI_JSON_DOCUMENT, true, cmd_status },
+	{ "doctor", "", "look for what is wrong",
+		"Checks boot entries, EFI System Partition, slots and kexec, and tells what to do\n"
+		"about what it finds. Changes nothing and takes no lock. Exits with 1 if there\n"
+		"is a problem; warnings alone exit with 0.",
+		0, 0, 0, CLI_JSON_DOCUMENT, true, cmd_doctor },
 	{ "mark-good", "", "confirm the running slot",
 		"Confirms the running slot: from now on it is what a cold boot starts. Boot\n"
 		"entries that are missing are made again. A second call changes nothing.",
@@ -192,7 +197,7 @@ static int serve(struct cli *cli, int argc, char **argv)
 		report_error(cli, &error);
 		return error.code ? (int)error.code : BISTABLE_FAILED;
 	}
-	return BISTABLE_OK;
+	return (int)cli->code;
 }
 
 int main(int argc, char **argv)

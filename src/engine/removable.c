@@ -43,6 +43,30 @@ static bool is_ours(
 	return false;
 }
 
+int removable_look(struct context *context, const struct records *records,
+	struct removable_view *ret, struct error *error)
+{
+	struct removable_view view = { .path = REMOVABLE_PATH };
+	uint8_t present[SHA256_SIZE], found[SHA256_SIZE];
+	struct error why = { 0 };
+	int r;
+
+	r = digest_of(context, REMOVABLE_PATH, present, &why);
+	if (r < 0 && r != -ENOENT) {
+		if (error)
+			*error = why;
+		return r;
+	}
+	view.present = r == 0;
+	view.ours = view.present && is_ours(context, present, records);
+	for (enum slot slot = SLOT_A; view.ours && slot < SLOT_COUNT; slot++)
+		view.same[slot] = digest_of(context, context->config.boot_file[slot], found, NULL)
+					  == 0
+				  && memcmp(found, present, SHA256_SIZE) == 0;
+	*ret = view;
+	return 0;
+}
+
 static int copy_boot_file(struct context *context, enum slot slot, struct error *error)
 {
 	struct machine *machine = context->machine;

@@ -6,8 +6,21 @@
 #include "base/slot.h"
 
 struct context;
+struct error;
 struct records;
 struct state;
+
+/** What lies on the removable path. */
+struct removable_view {
+	const char *path; /* on the ESP */
+	bool present;
+	bool ours;             /* one of our boot files, of today or of earlier */
+	bool same[SLOT_COUNT]; /* as the slot's boot file of today */
+};
+
+/** Looks without changing anything. 0, or -errno when it cannot be told. */
+int removable_look(struct context *context, const struct records *records,
+	struct removable_view *ret, struct error *error);
 
 /**
  * Makes the removable path (\EFI\BOOT\BOOTX64.EFI, UEFI 2.10 §3.5.1.1) hold the boot file of

@@ -313,6 +313,7 @@ int linux_esp_space(
 	*ret = (struct esp_space){
 		.free = (uint64_t)status.f_bavail * status.f_frsize,
 		.size = (uint64_t)status.f_blocks * status.f_frsize,
+		.read_only = status.f_flag & ST_RDONLY,
 	};
 	return 0;
 }

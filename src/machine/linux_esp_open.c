@@ -67,6 +67,8 @@ static int open_in_tree(
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		AUTO_CLOSE int fd = open_directory(root, places[i]);
 
+		if (fd == -EACCES)
+			return open_failed(root, places[i], EACCES, error);
 		if (fd < 0 || !holds_efi(fd))
 			continue;
 		esp->directory = take_fd(&fd);

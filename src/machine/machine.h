@@ -42,6 +42,7 @@ struct esp_settings {
 struct esp_space {
 	uint64_t free; /* bytes */
 	uint64_t size; /* bytes */
+	bool read_only;
 };
 
 enum partition_mode {

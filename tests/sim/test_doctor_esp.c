@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the doctor finds on the EFI System Partition, and in what it says of the slots. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "patient.h"
+
+static const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
+
+static void failed_trial(struct patient *patient)
+{
+	trial(patient);
+	assert_int_equal(sim_power_cycle(patient->sim), SLOT_B);
+}
+
+static void kexec_confirmed(struct patient *patient)
+{
+	world_must_install(patient->sim, patient->next, &by_kexec);
+	assert_int_equal(sim_kexec(patient->sim), SLOT_A);
+	world_must_mark_good(patient->sim);
+}
+
+static int esp_denied(struct machine *machine, const struct esp_settings *settings,
+	struct esp **ret, struct error *error)
+{
+	(void)machine, (void)settings, (void)ret;
+	return error_failed(error, EACCES, "the ESP is not readable for this user");
+}
+
+static void no_access_to_esp(struct patient *patient)
+{
+	patient->ops.esp_open = esp_denied;
+}
+
+static void read_only(struct patient *patient)
+{
+	patient->sim->esp_read_only = true;
+}
+
+static void read_only_for_good(struct patient *patient)
+{
+	read_only(patient);
+	configure(patient, "[esp]\nremount=no\n");
+}
+
+/* `free` bytes are left. */
+static void fill_esp(struct patient *patient, uint64_t bytes)
+{
+	struct esp_space space;
+	struct machine *machine = sim_machine(patient->sim);
+
+	assert_int_equal(machine->ops->esp_space(machine, NULL, &space, NULL), 0);
+	patient->sim->esp_capacity -= space.free - bytes;
+}
+
+static void little_space(struct patient *patient)
+{
+	fill_esp(patient, 256 << 10);
+}
+
+static void no_space(struct patient *patient)
+{
+	fill_esp(patient, 0);
+}
+
+static void leftover(struct patient *patient)
+{
+	sim_put_file(patient->sim, BOOT_A ".new", TEXT("half"));
+}
+
+static void lost(struct patient *patient)
+{
+	leftover(patient);
+	sim_put_file(patient->sim, BOOTX ".new.lost3", TEXT("half"));
+}
+
+static void harmless_name(struct patient *patient)
+{
+	sim_put_file(patient->sim, "/EFI/metropolis/read.news", TEXT("text"));
+}
+
+static void removable_absent(struct patient *patient)
+{
+	remove_file(patient, BOOTX);
+}
+
+static void removable_foreign(struct patient *patient)
+{
+	sim_put_file(patient->sim, BOOTX, TEXT("MZ somebody's shim"));
+}
+
+static void removable_left_alone(struct patient *patient)
+{
+	removable_foreign(patient);
+	configure(patient, "[boot]\nremovable-path=no\n");
+}
+
+static void removable_other(struct patient *patient)
+{
+	copy_file(patient, BOOT_A, BOOTX);
+}
+
+static void no_slot_and_removable_other(struct patient *patient)
+{
+	removable_other(patient);
+	strcpy(patient->sim->cmdline, "quiet");
+}
+
+static void nothing_is_told(struct patient *patient)
+{
+	strcpy(patient->sim->cmdline, "quiet");
+	sim_put_variable(patient->sim, "BootOrder", TEXT("odd"));
+}
+
+static void removable_stale(struct patient *patient)
+{
+	removable_other(patient);
+	sim_put_file(patient->sim, BOOT_A, TEXT("another kernel"));
+}
+
+static void removable_bad(struct patient *patient)
+{
+	other_bad(patient);
+	removable_other(patient);
+}
+
+static void running_record_damaged(struct patient *patient)
+{
+	sim_put_file(patient->sim, "/EFI/metropolis/boot-b.state", TEXT("{ nonsense"));
+}
+
+static void other_record_damaged(struct patient *patient)
+{
+	sim_put_file(patient->sim, "/EFI/metropolis/boot-a.state", TEXT("{ nonsense"));
+}
+
+static int denied_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error)
+{
+	(void)machine, (void)esp, (void)max, (void)ret;
+	return error_failed(error, EACCES, "%s cannot be read: Permission denied", path);
+}
+
+static void records_denied(struct patient *patient)
+{
+	patient->ops.esp_read = denied_read;
+}
+
+static int denied_list(struct machine *machine, struct esp *esp, const char *path,
+	struct text_list *ret, struct error *error)
+{
+	(void)machine, (void)esp, (void)ret;
+	return error_failed(error, EACCES, "%s cannot be listed: Permission denied", path);
+}
+
+static void folders_denied(struct patient *patient)
+{
+	patient->ops.esp_list = denied_list;
+}
+
+static int digest_error;
+
+static int failing_digest(struct machine *machine, struct esp *esp, const char *path,
+	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
+{
+	(void)machine, (void)esp, (void)ret_sha256, (void)ret_size;
+	return error_failed(error, digest_error, "%s: it does not work", path);
+}
+
+static void files_denied(struct patient *patient)
+{
+	digest_error = EACCES;
+	patient->ops.esp_digest = failing_digest;
+}
+
+static void files_broken(struct patient *patient)
+{
+	digest_error = EIO;
+	patient->ops.esp_digest = failing_digest;
+}
+
+static void running_bad(struct patient *patient)
+{
+	struct error error = { 0 };
+
+	world_ok(world_mark_bad(patient->sim, SLOT_B, &error), &error);
+}
+
+static void running_incomplete(struct patient *patient)
+{
+	sim_put_file(patient->sim, "/EFI/metropolis/boot-b.state",
+		TEXT("{\"format\":1,\"complete\":false}"));
+}
+
+static void running_unconfirmed(struct patient *patient)
+{
+	sim_put_file(patient->sim, "/EFI/metropolis/boot-b.state",
+		TEXT("{\"format\":1,\"complete\":true}"));
+}
+
+static void other_file_changed(struct patient *patient)
+{
+	sim_file(patient->sim, BOOT_A)->data[100] ^= 1;
+}
+
+static void running_file_changed(struct patient *patient)
+{
+	sim_file(patient->sim, BOOT_B)->data[100] ^= 1;
+}
+
+static void other_file_gone(struct patient *patient)
+{
+	remove_file(patient, BOOT_A);
+}
+
+static void running_file_gone(struct patient *patient)
+{
+	remove_file(patient, BOOT_B);
+}
+
+static const struct patient_case cases[] = {
+	{ nothing, "esp", OK, "can be reached" },
+	{ no_access_to_esp, "esp", WARNING, "not readable" },
+	{ no_access_to_esp, "slot-a", WARNING, "without the EFI System Partition" },
+	{ no_access_to_esp, "entry-b", OK, "starts slot B" },
+	{ no_esp, "esp", PROBLEM, "no ESP" },
+	{ nothing, "esp-writable", OK, "for writing" },
+	{ read_only, "esp-writable", OK, "remounted" },
+	{ read_only_for_good, "esp-writable", PROBLEM, "read-only" },
+	{ nothing, "esp-space", OK, "room" },
+	{ little_space, "esp-space", WARNING, "only once that of slot A is gone" },
+	{ no_space, "esp-space", PROBLEM, "no room" },
+	{ files_denied, "esp-space", WARNING, "cannot be read" },
+	{ nothing, "esp-leftovers", OK, "left anything" },
+	{ harmless_name, "esp-leftovers", OK, "left anything" },
+	{ leftover, "esp-leftovers", WARNING, "boot-a.efi.new" },
+	{ folders_denied, "esp-leftovers", WARNING, "Permission denied" },
+	{ lost, "esp-leftovers", PROBLEM, "/EFI/BOOT/BOOTX64.EFI.new.lost3" },
+	{ nothing, "removable-path", OK, "starts slot B" },
+	{ trial, "removable-path", OK, "starts slot B" },
+	{ removable_left_alone, "removable-path", OK, "leaves it alone" },
+	{ removable_absent, "removable-path", WARNING, "absent" },
+	{ removable_foreign, "removable-path", WARNING, "somebody else" },
+	{ removable_other, "removable-path", WARNING, "starts slot A" },
+	{ files_denied, "removable-path", WARNING, "cannot be read" },
+	{ no_slot_and_removable_other, "removable-path", WARNING, "starts slot A" },
+	{ nothing_is_told, "removable-path", OK, "starts slot B" },
+	{ removable_stale, "removable-path", PROBLEM, "is gone" },
+	{ removable_bad, "removable-path", PROBLEM, "is gone" },
+
+	{ nothing, "slot-a", OK, "complete and confirmed" },
+	{ installed, "slot-a", OK, "complete" },
+	{ never_installed, "slot-a", OK, "Nothing was installed" },
+	{ interrupted_install, "slot-a", WARNING, "did not finish" },
+	{ other_bad, "slot-a", WARNING, "marked bad" },
+	{ failed_trial, "slot-a", WARNING, "by reboot, failed" },
+	{ trial, "slot-a", WARNING, "not confirmed" },
+	{ kexec_confirmed, "slot-a", WARNING, "only ever been started by kexec" },
+	{ records_denied, "entry-a", OK, "starts slot A" },
+	{ folders_denied, "entry-a", OK, "starts slot A" },
+	{ other_file_gone, "slot-a", OK, "complete" },
+	{ records_denied, "slot-a", WARNING, "Permission denied" },
+	{ folders_denied, "slot-a", WARNING, "Permission denied" },
+	{ other_record_damaged, "slot-a", PROBLEM, "boot-a.state" },
+	{ running_record_damaged, "slot-b", PROBLEM, "boot-b.state" },
+	{ running_unconfirmed, "slot-b", WARNING, "not confirmed" },
+	{ running_bad, "slot-b", PROBLEM, "marked bad" },
+	{ running_incomplete, "slot-b", PROBLEM, "did not finish" },
+	{ nothing, "boot-file-a", OK, "what was installed" },
+	{ never_installed, "boot-file-a", OK, "no boot file" },
+	{ other_record_damaged, "boot-file-a", OK, "nothing vouches" },
+	{ interrupted_install, "boot-file-a", OK, "nothing vouches" },
+	{ files_denied, "boot-file-a", WARNING, "cannot be read" },
+	{ files_broken, "boot-file-a", PROBLEM, "cannot be read" },
+	{ other_file_changed, "boot-file-a", PROBLEM, "digest differs" },
+	{ other_file_gone, "boot-file-a", PROBLEM, "is gone" },
+	{ running_file_changed, "boot-file-b", PROBLEM, "digest differs" },
+	{ running_file_gone, "boot-file-b", PROBLEM, "is gone" },
+};
+
+static void test_each_check(void **unused)
+{
+	(void)unused;
+	check_cases(cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each_check),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
