@@ -28,6 +28,8 @@ struct boot_slot_view {
 	bool present;    /* an entry starts this slot's boot file */
 	uint16_t number; /* of the entry */
 	bool active;
+	bool listed;         /* in BootOrder */
+	unsigned duplicates; /* further entries for it that bear our description */
 };
 
 /** How the backend sees the machine. Free with boot_view_done(). */
@@ -38,12 +40,22 @@ struct boot_view {
 		default_slot; /* what of the pair a cold boot starts; SLOT_NONE: nothing of ours */
 	bool next_set;        /* something was chosen for the next start only */
 	enum slot next_slot;  /* what; SLOT_NONE: something foreign */
-	struct text_list notes; /* what a user should know, one sentence each */
+	bool next_dangling;   /* a choice is left over that names nothing */
+	struct text_list foreign_before; /* active entries of others that come before both slots */
+	struct text_list skipped;        /* what could not be read or parsed, and why */
+	struct text_list notes;          /* what a user should know, one sentence each */
 };
 
 void boot_view_done(struct boot_view *view);
 
 #define AUTO_BOOT_VIEW __attribute__((cleanup(boot_view_done)))
+
+/** What confirm() did. */
+struct boot_changes {
+	bool moved;       /* the slot was put before the other one */
+	bool repaired;    /* that, or an entry was missing, unlisted or inactive */
+	unsigned removed; /* duplicate entries */
+};
 
 /**
  * Who decides which slot starts. `startable[slot]`: complete and not marked bad; an entry is
@@ -66,10 +78,10 @@ struct boot_ops {
 	int (*start_next)(struct boot *boot, enum slot slot, struct error *error);
 	/**
 	 * The slot becomes the default of the pair; entries are repaired. `remove_duplicates`: also
-	 * entries that bear our description a second time; *ret_removed is how many went.
+	 * entries that bear our description a second time.
 	 */
 	int (*confirm)(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
-		bool remove_duplicates, unsigned *ret_removed, struct error *error);
+		bool remove_duplicates, struct boot_changes *ret, struct error *error);
 	/** The other slot becomes the default of the pair, then nothing starts this one any more.
 	 */
 	int (*demote)(struct boot *boot, enum slot slot, struct error *error);
@@ -79,6 +91,7 @@ struct boot_ops {
 /** A backend: implementations embed this as their first member. */
 struct boot {
 	const struct boot_ops *ops;
+	bool force; /* set by the caller: what cannot be read may be made anew (BootOrder) */
 };
 
 /** UEFI boot entries: Boot####, BootOrder, BootNext. *ret belongs to the caller (boot_free). */

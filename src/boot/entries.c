@@ -11,6 +11,8 @@
 #include "format/devicepath.h"
 #include "machine/machine.h"
 
+#define READ_TRIES 3
+
 static bool names_file(
 	const struct devicepath_target *target, const struct guid *partuuid, const char *path)
 {
@@ -46,19 +48,40 @@ static int classify(const struct boot_settings *settings, const struct guid *par
 	return 0;
 }
 
+/* Failures that may pass: the machine has tried again after a pause only where that is usual. */
+static bool may_pass(int r)
+{
+	return r == -EINTR || r == -EINVAL || r == -EIO || r == -ENOSPC;
+}
+
+static int read_variable(
+	struct machine *machine, const char *name, struct buffer *ret, struct error *error)
+{
+	uint32_t attributes;
+	int r;
+
+	for (int try = 1;; try++) {
+		r = machine->ops->variable_read(machine, name, &attributes, ret, error);
+		if (!may_pass(r) || try == READ_TRIES)
+			break;
+	}
+	if (r == 0 && error)
+		*error = (struct error){ 0 };
+	return r;
+}
+
 static int read_entry(const struct boot_settings *settings, const struct guid *partuuid,
 	const char *variable, uint16_t number, struct entries *entries, struct error *error)
 {
 	struct machine *machine = settings->machine;
 	struct entry *entry = &entries->items[entries->count];
 	struct error why = { 0 };
-	uint32_t attributes;
 	int r;
 
 	entries->taken[entries->taken_count++] = number;
 	*entry = (struct entry){ .number = number };
 	strcpy(entry->variable, variable);
-	r = machine->ops->variable_read(machine, variable, &attributes, &entry->bytes, &why);
+	r = read_variable(machine, variable, &entry->bytes, &why);
 	if (r == 0)
 		r = classify(settings, partuuid, entry, &why);
 	if (r == 0) {
@@ -71,35 +94,44 @@ static int read_entry(const struct boot_settings *settings, const struct guid *p
 	return text_list_add(&entries->skipped, error, "%s is skipped: %s", variable, why.text);
 }
 
-static int read_order(struct machine *machine, struct bootorder *ret, struct error *error)
+static int read_order(
+	struct machine *machine, bool force, struct entries *entries, struct error *error)
 {
+	struct bootorder *order = &entries->order;
 	AUTO_BUFFER struct buffer bytes = { 0 };
-	uint32_t attributes;
+	struct error why = { 0 };
 	int r;
 
-	ret->count = 0;
-	r = machine->ops->variable_read(machine, "BootOrder", &attributes, &bytes, error);
-	if (r == -ENOENT) {
-		if (error)
-			*error = (struct error){ 0 };
+	order->count = 0;
+	r = read_variable(machine, "BootOrder", &bytes, &why);
+	if (r == -ENOENT)
 		return 0;
-	}
 	if (r == 0)
-		r = bootorder_parse(span_of(&bytes), ret, error);
-	if (r < 0)
-		error_prefix(
-			error, "BootOrder exists but cannot be used, and is not replaced blindly");
-	return r;
+		r = bootorder_parse(span_of(&bytes), order, &why);
+	if (r == 0)
+		return 0;
+	if (r == -ENOMEM)
+		return error_memory(error);
+	if (!force)
+		return error_set(error, ERROR_REFUSED, -r,
+			"BootOrder exists but cannot be used, and is not replaced blindly: %s; "
+			"reboot and try again, or let 'bistable mark-good --force' make a new one",
+			why.text);
+	order->count = 0;
+	for (size_t i = 0; i < entries->count && i < BOOTORDER_MAX; i++)
+		order->numbers[order->count++] = entries->items[i].number;
+	entries->order_unreadable = true;
+	return text_list_add(&entries->skipped, error,
+		"BootOrder cannot be used (%s): a new one lists all boot entries", why.text);
 }
 
 int entries_read_number(
 	struct machine *machine, const char *name, uint16_t *ret, struct error *error)
 {
 	AUTO_BUFFER struct buffer bytes = { 0 };
-	uint32_t attributes;
 	int r;
 
-	r = machine->ops->variable_read(machine, name, &attributes, &bytes, error);
+	r = read_variable(machine, name, &bytes, error);
 	if (r < 0)
 		return r;
 	if (bytes.size != 2)
@@ -109,7 +141,7 @@ int entries_read_number(
 	return 0;
 }
 
-int entries_read(const struct boot_settings *settings, const struct guid *partuuid,
+int entries_read(const struct boot_settings *settings, const struct guid *partuuid, bool force,
 	struct entries *ret, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list names = { 0 };
@@ -134,7 +166,7 @@ int entries_read(const struct boot_settings *settings, const struct guid *partuu
 		if (r < 0)
 			return r;
 	}
-	r = read_order(machine, &entries.order, error);
+	r = read_order(machine, force, &entries, error);
 	if (r < 0)
 		return r;
 	*ret = entries;
@@ -176,13 +208,16 @@ struct entry *entries_find(const struct entries *entries, uint16_t number)
 	return NULL;
 }
 
-uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uint16_t otherwise)
+uint16_t entries_first_listed(
+	const struct entries *entries, enum slot slot, uint16_t not_this, uint16_t otherwise)
 {
 	for (size_t i = 0; i < entries->order.count; i++) {
-		const struct entry *entry = entries_find(entries, entries->order.numbers[i]);
+		uint16_t number = entries->order.numbers[i];
+		const struct entry *entry = entries_find(entries, number);
 
-		if (entry && entry->slot == slot)
-			return entry->number;
+		if (entry ? entry->slot == slot
+			  : number != not_this && entries_exists(entries, number))
+			return number;
 	}
 	return otherwise;
 }

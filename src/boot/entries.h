@@ -33,15 +33,17 @@ struct entries {
 	uint16_t *taken; /* numbers of all Boot#### variables, readable or not */
 	size_t taken_count;
 	struct bootorder order;
+	bool order_unreadable;    /* `order` was made anew */
 	struct text_list skipped; /* variables that could not be read or parsed, and why */
 };
 
 /**
  * Reads all Boot#### and BootOrder. A variable that cannot be read or parsed is skipped and named
- * in `skipped`; a BootOrder that exists but cannot be read is an error, for it must not be
- * replaced. `partuuid`: the ESP's; NULL compares paths only.
+ * in `skipped`; a BootOrder that exists but cannot be read is an error (ERROR_REFUSED), for it must
+ * not be replaced blindly; with `force` a new one lists all entries. `partuuid`: the ESP's; NULL
+ * compares paths only.
  */
-int entries_read(const struct boot_settings *settings, const struct guid *partuuid,
+int entries_read(const struct boot_settings *settings, const struct guid *partuuid, bool force,
 	struct entries *ret, struct error *error);
 
 /**
@@ -52,9 +54,11 @@ struct entry *entries_of_slot(const struct entries *entries, enum slot slot);
 
 /**
  * The number listed first in BootOrder among the entries that name the slot's boot file: the
- * firmware may have added one of its own for it. `otherwise` when none is listed.
+ * firmware may have added one of its own for it. One that cannot be read may be the slot's as well,
+ * unless it is `not_this`. `otherwise` when none is listed.
  */
-uint16_t entries_first_listed(const struct entries *entries, enum slot slot, uint16_t otherwise);
+uint16_t entries_first_listed(
+	const struct entries *entries, enum slot slot, uint16_t not_this, uint16_t otherwise);
 
 /** The entry with that number, or NULL. */
 struct entry *entries_find(const struct entries *entries, uint16_t number);

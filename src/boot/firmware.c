@@ -18,6 +18,7 @@
 struct firmware {
 	struct boot boot;
 	struct boot_settings settings;
+	bool told; /* which variables are skipped: once is enough */
 };
 
 static struct firmware *firmware_of(struct boot *boot)
@@ -51,16 +52,33 @@ static int read_entries(struct firmware *firmware, struct entries *ret, struct e
 	r = esp_location(firmware, &location, error);
 	if (r < 0)
 		return r;
-	r = entries_read(&firmware->settings, &location.partuuid, ret, error);
+	r = entries_read(&firmware->settings, &location.partuuid, firmware->boot.force, ret, error);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ret->skipped.count; i++)
+	for (size_t i = 0; !firmware->told && i < ret->skipped.count; i++)
 		report_warning(firmware->settings.report, "%s", ret->skipped.items[i]);
+	firmware->told = true;
 	return 0;
 }
 
-static int write_order(struct firmware *firmware, struct bootorder *order, struct error *error)
+/* What cannot be read cannot be compared, and so not written over. */
+static int replace_order(
+	struct machine *machine, struct entries *entries, struct span bytes, struct error *error)
 {
+	int r;
+
+	r = machine->ops->variable_delete(machine, "BootOrder", error);
+	if (r < 0)
+		return r;
+	entries->order_unreadable = false;
+	/* Without it the entries of others would be unlisted: one more try than usual. */
+	r = machine->ops->variable_write(machine, "BootOrder", bytes, NULL);
+	return r == 0 ? 0 : machine->ops->variable_write(machine, "BootOrder", bytes, error);
+}
+
+static int write_order(struct firmware *firmware, struct entries *entries, struct error *error)
+{
+	struct bootorder *order = &entries->order;
 	struct machine *machine = firmware->settings.machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	int r;
@@ -68,6 +86,8 @@ static int write_order(struct firmware *firmware, struct bootorder *order, struc
 	/* Some firmware stops at a number that is listed twice. */
 	bootorder_dedup(order);
 	r = bootorder_format(order, &bytes, error);
+	if (r == 0 && entries->order_unreadable)
+		return replace_order(machine, entries, span_of(&bytes), error);
 	if (r < 0)
 		return r;
 	return machine->ops->variable_write(machine, "BootOrder", span_of(&bytes), error);
@@ -97,6 +117,12 @@ static int set_active(struct firmware *firmware, enum slot slot, bool active, st
 	r = read_entries(firmware, &entries, error);
 	if (r < 0)
 		return r;
+	/* prepare() has seen one: what cannot be read now must not stay as it is unnoticed. */
+	if (!entries_of_slot(&entries, slot))
+		return error_failed(error, EIO,
+			"the firmware does not show the boot entry '%s' any more%s%s; try again",
+			firmware->settings.descriptions[slot], entries.skipped.count ? ": " : "",
+			entries.skipped.count ? entries.skipped.items[0] : "");
 	for (size_t i = 0; i < entries.count; i++) {
 		struct entry *entry = &entries.items[i];
 		uint32_t attributes = entry->option.attributes;
@@ -194,8 +220,10 @@ static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder 
 
 /* Both slots have an entry and are listed; an unlisted one goes behind its counterpart. */
 static int complete_pair(struct firmware *firmware, const bool startable[SLOT_COUNT],
-	enum slot first, struct entries *ret, uint16_t numbers[SLOT_COUNT], struct error *error)
+	enum slot first, struct entries *ret, uint16_t numbers[SLOT_COUNT], bool *ret_repaired,
+	struct error *error)
 {
+	bool repaired = false;
 	int r;
 
 	r = read_entries(firmware, ret, error);
@@ -211,15 +239,17 @@ static int complete_pair(struct firmware *firmware, const bool startable[SLOT_CO
 		r = create_entry(firmware, ret, slot, startable[slot], &numbers[slot], error);
 		if (r < 0)
 			return r;
+		repaired = true;
 		/* A second creation must see this one's number as taken. */
 		ret->taken[ret->taken_count++] = numbers[slot];
 	}
 	if (bootorder_find(&ret->order, numbers[SLOT_A]) < 0
 		&& bootorder_find(&ret->order, numbers[SLOT_B]) < 0)
-		bootorder_put_before(
+		repaired |= bootorder_put_before(
 			&ret->order, numbers[first], place_of_pair(firmware, &ret->order));
-	bootorder_put_after(&ret->order, numbers[SLOT_A], numbers[SLOT_B]);
-	bootorder_put_after(&ret->order, numbers[SLOT_B], numbers[SLOT_A]);
+	repaired |= bootorder_put_after(&ret->order, numbers[SLOT_A], numbers[SLOT_B]);
+	repaired |= bootorder_put_after(&ret->order, numbers[SLOT_B], numbers[SLOT_A]);
+	*ret_repaired = repaired;
 	return 0;
 }
 
@@ -253,24 +283,27 @@ static int clear_next(struct firmware *firmware, const struct entries *entries, 
 /* Complete pair; the slot's entry is active and comes before any that names the other slot's file.
  */
 static int put_first(struct firmware *firmware, enum slot slot, const bool startable[SLOT_COUNT],
-	struct entries *entries, uint16_t numbers[SLOT_COUNT], bool *ret_moved, struct error *error)
+	struct entries *entries, uint16_t numbers[SLOT_COUNT], struct boot_changes *changes,
+	struct error *error)
 {
 	enum slot other = slot_other(slot);
 	struct entry *entry;
 	int r;
 
-	r = complete_pair(firmware, startable, slot, entries, numbers, error);
+	r = complete_pair(firmware, startable, slot, entries, numbers, &changes->repaired, error);
 	if (r < 0)
 		return r;
 	entry = entries_find(entries, numbers[slot]);
 	if (entry) {
+		changes->repaired |= !(entry->option.attributes & LOADOPT_ACTIVE);
 		r = write_entry(firmware, entry, entry->option.attributes | LOADOPT_ACTIVE, error);
 		if (r < 0)
 			return r;
 	}
-	*ret_moved = bootorder_put_before(&entries->order, numbers[slot],
-		entries_first_listed(entries, other, numbers[other]));
-	return write_order(firmware, &entries->order, error);
+	changes->moved = bootorder_put_before(&entries->order, numbers[slot],
+		entries_first_listed(entries, other, numbers[slot], numbers[other]));
+	changes->repaired |= changes->moved;
+	return write_order(firmware, entries, error);
 }
 
 static int firmware_prepare(struct boot *boot, enum slot running, enum slot target,
@@ -278,8 +311,8 @@ static int firmware_prepare(struct boot *boot, enum slot running, enum slot targ
 {
 	struct firmware *firmware = firmware_of(boot);
 	AUTO_ENTRIES struct entries entries = { 0 };
+	struct boot_changes changes = { 0 };
 	uint16_t numbers[SLOT_COUNT];
-	bool moved;
 	int r;
 
 	if (running != SLOT_NONE) {
@@ -290,12 +323,12 @@ static int firmware_prepare(struct boot *boot, enum slot running, enum slot targ
 			startable[SLOT_B] || running == SLOT_B,
 		};
 
-		r = put_first(firmware, running, at_least, &entries, numbers, &moved, error);
+		r = put_first(firmware, running, at_least, &entries, numbers, &changes, error);
 	} else {
-		r = complete_pair(
-			firmware, startable, slot_other(target), &entries, numbers, error);
+		r = complete_pair(firmware, startable, slot_other(target), &entries, numbers,
+			&changes.repaired, error);
 		if (r == 0)
-			r = write_order(firmware, &entries.order, error);
+			r = write_order(firmware, &entries, error);
 	}
 	return r < 0 ? r : clear_next(firmware, &entries, target, error);
 }
@@ -337,7 +370,7 @@ static int remove_duplicates(struct firmware *firmware, struct entries *entries,
 		/* First out of the order: a cut in between leaves an unlisted entry, no dangling
 		 * number. */
 		bootorder_remove(&entries->order, entry->number);
-		r = write_order(firmware, &entries->order, error);
+		r = write_order(firmware, entries, error);
 		if (r < 0)
 			return r;
 		r = machine->ops->variable_delete(machine, entry->variable, error);
@@ -351,27 +384,26 @@ static int remove_duplicates(struct firmware *firmware, struct entries *entries,
 }
 
 static int firmware_confirm(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
-	bool duplicates, unsigned *ret_removed, struct error *error)
+	bool duplicates, struct boot_changes *ret, struct error *error)
 {
 	struct firmware *firmware = firmware_of(boot);
 	AUTO_ENTRIES struct entries entries = { 0 };
+	struct boot_changes changes = { 0 };
 	uint16_t numbers[SLOT_COUNT];
-	unsigned removed = 0;
-	bool moved;
 	int r;
 
-	r = put_first(firmware, slot, startable, &entries, numbers, &moved, error);
+	r = put_first(firmware, slot, startable, &entries, numbers, &changes, error);
 	if (r < 0)
 		return r;
-	if (moved)
+	if (changes.moved)
 		report_note(firmware->settings.report, "%s now comes first in BootOrder",
 			firmware->settings.descriptions[slot]);
 	if (duplicates) {
-		r = remove_duplicates(firmware, &entries, numbers, &removed, error);
+		r = remove_duplicates(firmware, &entries, numbers, &changes.removed, error);
 		if (r < 0)
 			return r;
 	}
-	*ret_removed = removed;
+	*ret = changes;
 	return 0;
 }
 
@@ -380,12 +412,13 @@ static int firmware_demote(struct boot *boot, enum slot slot, struct error *erro
 	struct firmware *firmware = firmware_of(boot);
 	AUTO_ENTRIES struct entries entries = { 0 };
 	uint16_t numbers[SLOT_COUNT];
-	bool startable[SLOT_COUNT], moved;
+	struct boot_changes changes = { 0 };
+	bool startable[SLOT_COUNT];
 	int r;
 
 	startable[slot] = false;
 	startable[slot_other(slot)] = true;
-	r = put_first(firmware, slot_other(slot), startable, &entries, numbers, &moved, error);
+	r = put_first(firmware, slot_other(slot), startable, &entries, numbers, &changes, error);
 	if (r == 0)
 		r = clear_next(firmware, &entries, slot, error);
 	return r < 0 ? r : set_active(firmware, slot, false, error);
@@ -412,11 +445,15 @@ static int view_order(const struct entries *entries, struct boot_view *view, str
 		r = text_list_add(&view->notes, error,
 			"%s '%s' comes before both slots in BootOrder", entry->variable,
 			description);
+		if (r == 0)
+			r = text_list_add(&view->foreign_before, error, "%s '%s'", entry->variable,
+				description);
 		if (r < 0)
 			return r;
 	}
 	/* Nothing of ours is listed: then all those entries are not "before" anything. */
 	text_list_done(&view->notes);
+	text_list_done(&view->foreign_before);
 	return text_list_add(&view->notes, error,
 		"no active boot entry of either slot is in BootOrder; 'bistable mark-good' "
 		"repairs that");
@@ -427,12 +464,31 @@ static void view_next(
 {
 	const struct entry *entry;
 	uint16_t number = 0;
+	int r;
 
-	if (entries_read_number(firmware->settings.machine, "BootNext", &number, NULL) < 0)
+	r = entries_read_number(firmware->settings.machine, "BootNext", &number, NULL);
+	view->next_dangling = r == -EBADMSG || r == -ENODATA;
+	if (r < 0)
 		return;
 	view->next_set = true;
+	view->next_dangling = !entries_exists(entries, number);
 	entry = entries_find(entries, number);
 	view->next_slot = entry ? entry->slot : SLOT_NONE;
+}
+
+static struct boot_slot_view view_slot(const struct entries *entries, const struct entry *entry)
+{
+	struct boot_slot_view view = {
+		.present = true,
+		.number = entry->number,
+		.active = entry->option.attributes & LOADOPT_ACTIVE,
+		.listed = bootorder_find(&entries->order, entry->number) >= 0,
+	};
+
+	for (size_t i = 0; i < entries->count; i++)
+		view.duplicates += &entries->items[i] != entry && entries->items[i].ours
+				   && entries->items[i].slot == entry->slot;
+	return view;
 }
 
 static int fill_view(struct firmware *firmware, const struct guid *partuuid, struct boot_view *view,
@@ -441,19 +497,14 @@ static int fill_view(struct firmware *firmware, const struct guid *partuuid, str
 	AUTO_ENTRIES struct entries entries = { 0 };
 	int r;
 
-	r = entries_read(&firmware->settings, partuuid, &entries, error);
+	r = entries_read(&firmware->settings, partuuid, false, &entries, error);
 	if (r < 0)
 		return r;
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		const struct entry *entry = entries_of_slot(&entries, slot);
 
-		if (!entry)
-			continue;
-		view->slots[slot] = (struct boot_slot_view){
-			.present = true,
-			.number = entry->number,
-			.active = entry->option.attributes & LOADOPT_ACTIVE,
-		};
+		if (entry)
+			view->slots[slot] = view_slot(&entries, entry);
 	}
 	r = view_order(&entries, view, error);
 	if (r < 0)
@@ -464,6 +515,8 @@ static int fill_view(struct firmware *firmware, const struct guid *partuuid, str
 		if (r < 0)
 			return r;
 	}
+	view->skipped = entries.skipped;
+	entries.skipped = (struct text_list){ 0 };
 	view->readable = true;
 	return 0;
 }
@@ -528,5 +581,7 @@ int boot_firmware_new(const struct boot_settings *settings, struct boot **ret, s
 void boot_view_done(struct boot_view *view)
 {
 	text_list_done(&view->notes);
+	text_list_done(&view->foreign_before);
+	text_list_done(&view->skipped);
 	*view = (struct boot_view){ 0 };
 }

@@ -16,34 +16,112 @@
 #include "format/uki.h"
 #include "machine/machine.h"
 
+/* A firmware that undoes repairs is not fought for ever: flash wears out. */
+#define REPAIRS_MAX 3
+
+bool confirm_passed_over(struct records *records, enum slot running, const char *boot_id)
+{
+	struct record *other = &records->of[slot_other(running)];
+
+	return !record_open_attempt(&records->of[running], boot_id) && record_startable(other)
+	       && other->state.confirmed
+	       && other->state.confirmation > records->of[running].state.confirmation;
+}
+
 /*
  * The other slot is the confirmed default, and nobody asked for this one: the firmware could not
- * start the default. Making this slot the default now would hide that.
+ * start the default, or has changed it. Making this slot the default now would hide that.
  */
 static int refuse_fallback(struct context *context, enum slot running, struct records *records,
 	const char *boot_id, struct error *error)
 {
+	const struct state *own = &records->of[running].state;
 	struct record *other = &records->of[slot_other(running)];
+	bool passed_over = confirm_passed_over(records, running, boot_id);
+	char letter = slot_letter(running), wanted = slot_letter(slot_other(running));
 	AUTO_BOOT_VIEW struct boot_view view = { 0 };
 	int r;
 
 	if (record_open_attempt(&records->of[running], boot_id) || !record_startable(other)
-		|| !other->state.confirmed)
+		|| !other->state.confirmed || own->confirmation > other->state.confirmation)
 		return 0;
 	r = context->boot->ops->view(context->boot, &view, error);
 	if (r < 0)
 		return r;
+	if (!view.readable)
+		return 0;
+	if (view.default_slot != slot_other(running) && passed_over)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"slot %c was confirmed last, but slot %c is running: the firmware has "
+			"undone BootOrder (a boot order lock?) or lost the boot entries. Nothing "
+			"is changed; 'bistable activate' starts slot %c, 'bistable mark-good "
+			"--force' makes slot %c the default",
+			wanted, letter, wanted, letter);
 	/* Without an entry of its own the slot could not come first: that is repaired, not refused.
 	 */
-	if (!view.readable || view.default_slot != slot_other(running)
-		|| !view.slots[running].present)
+	if (view.default_slot != slot_other(running) || !view.slots[running].present)
 		return 0;
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"slot %c is the confirmed default, but slot %c is running and nobody asked for "
 		"that: the firmware fell back. Nothing is changed; look into slot %c, or make "
 		"slot %c the default with 'bistable mark-good --force'",
-		slot_letter(slot_other(running)), slot_letter(running),
-		slot_letter(slot_other(running)), slot_letter(running));
+		wanted, letter, wanted, letter);
+}
+
+/* The firmware has undone it too often. 0 where the slot is the default all the same. */
+static int leave_alone(struct context *context, enum slot slot, bool expected, struct error *error)
+{
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
+	int r;
+
+	r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0 || (view.readable && view.default_slot == slot))
+		return r;
+	if (expected)
+		return error_failed(error, ESTALE,
+			"slot %c is not confirmed: the firmware has refused its boot entry or "
+			"BootOrder %d times, and it is not tried again without 'bistable "
+			"mark-good --force'; look for a boot order lock in its setup",
+			slot_letter(slot), REPAIRS_MAX);
+	report_warning(&context->observer.report,
+		"The firmware has undone the boot entries %d times, and they are left as they are: "
+		"without them it starts what is on the removable path; 'bistable mark-good "
+		"--force' tries again",
+		REPAIRS_MAX);
+	return 0;
+}
+
+/* `expected`: a change is due. Else the firmware has undone something, and the user is told. */
+static int confirm_boot(struct context *context, enum slot slot, struct records *records,
+	bool expected, struct error *error)
+{
+	struct record *record = &records->of[slot];
+	struct state *state = &record->state;
+	struct boot_changes changes = { 0 };
+	int r;
+
+	if (!context->boot->force && state->repairs >= REPAIRS_MAX)
+		return leave_alone(context, slot, expected, error);
+	r = context->boot->ops->confirm(context->boot, slot, records->startable,
+		!state->duplicates_removed, &changes, error);
+	if (r == -ESTALE) {
+		/* Written and not kept: that counts as well. */
+		state->repairs++;
+		record_write(context, slot, record, NULL);
+	}
+	if (r < 0)
+		return r;
+	state->duplicates_removed |= changes.removed > 0;
+	if (expected)
+		state->repairs = 0;
+	if (expected || !changes.repaired)
+		return 0;
+	state->repairs++;
+	report_warning(&context->observer.report,
+		"The firmware has lost or changed boot entries since slot %c was confirmed; they "
+		"are put right",
+		slot_letter(slot));
+	return 0;
 }
 
 /* A factory image has no record: what is in the slot is looked up once. */
@@ -71,9 +149,11 @@ static int complete_record(
 	return 0;
 }
 
-static int confirm_record(struct context *context, enum slot slot, struct record *record,
+static int confirm_record(struct context *context, enum slot slot, struct records *records,
 	const char *boot_id, struct error *error)
 {
+	int64_t last = records->of[slot_other(slot)].state.confirmation;
+	struct record *record = &records->of[slot];
 	struct state_attempt *attempt = record_open_attempt(record, boot_id);
 	int r;
 
@@ -85,6 +165,8 @@ static int confirm_record(struct context *context, enum slot slot, struct record
 	record->state.complete = true;
 	record->state.confirmed = true;
 	record->state.bad = false;
+	if (record->state.confirmation <= last)
+		record->state.confirmation = last + 1;
 	if (!context->machine->ops->kexec_booted(context->machine))
 		record->state.cold_booted = true;
 	return record_write(context, slot, record, error);
@@ -98,6 +180,11 @@ static int close_other_attempt(struct context *context, enum slot other, struct 
 
 	if (!record->exists || !attempt)
 		return 0;
+	report_warning(&context->observer.report,
+		"Slot %c was to be started by %s, but slot %c runs: slot %c failed, or the "
+		"firmware ignored the choice",
+		slot_letter(other), attempt->how, slot_letter(slot_other(other)),
+		slot_letter(other));
 	attempt->outcome = STATE_FAILED;
 	return record_write(context, other, record, error);
 }
@@ -125,9 +212,9 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	AUTO_RECORDS struct records records = { 0 };
-	unsigned removed = 0;
 	char boot_id[37];
 	enum slot running;
+	bool expected;
 	int r;
 
 	(void)open;
@@ -140,6 +227,7 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 		r = check_running_record(&records.of[running], running, force, error);
 	if (r < 0)
 		return r;
+	context->boot->force = force;
 	context_boot_id(context, boot_id);
 	if (!force) {
 		r = refuse_fallback(context, running, &records, boot_id, error);
@@ -150,13 +238,12 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 
 	/* Before BootOrder names this slot: a wiped NVRAM then starts it as well. */
 	removable_refresh(context, running, &records, true, &records.of[running].state);
-	r = context->boot->ops->confirm(context->boot, running, records.startable,
-		!records.of[running].state.duplicates_removed, &removed, error);
-	if (r < 0)
-		return r;
-	if (removed > 0)
-		records.of[running].state.duplicates_removed = true;
-	r = confirm_record(context, running, &records.of[running], boot_id, error);
+	/* What was confirmed before, and not undone by another choice, should be in place still. */
+	expected = force || record_open_attempt(&records.of[running], boot_id)
+		   || records.of[running].state.confirmation == 0;
+	r = confirm_boot(context, running, &records, expected, error);
+	if (r == 0)
+		r = confirm_record(context, running, &records, boot_id, error);
 	if (r == 0)
 		r = close_other_attempt(context, slot_other(running),
 			&records.of[slot_other(running)], boot_id, error);

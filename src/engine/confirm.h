@@ -7,6 +7,7 @@
 
 struct context;
 struct error;
+struct records;
 
 /**
  * Confirms the running slot: boot entries repaired, removable path refreshed, the slot first of
@@ -14,6 +15,12 @@ struct error;
  * firmware fell back to this slot from a confirmed one, unless `force`.
  */
 int confirm_mark_good(struct context *context, bool force, enum slot *ret, struct error *error);
+
+/**
+ * Whether the other slot is the one that was confirmed last and could start, and nobody asked for
+ * the one that runs (`boot_id`: of this boot): the firmware decided otherwise.
+ */
+bool confirm_passed_over(struct records *records, enum slot running, const char *boot_id);
 
 /**
  * Marks a slot bad (SLOT_NONE: the other one) until the next install into it. ERROR_REFUSED when

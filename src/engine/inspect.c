@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
+#include "engine/confirm.h"
 #include "engine/context.h"
 #include "engine/records.h"
 #include "format/kexecplan.h"
@@ -186,6 +187,24 @@ static int fill_boot(struct context *context, struct bistable_status *status, st
 	return add_notes(status, &view.notes, error);
 }
 
+/* What the firmware does not start, although it was confirmed last. */
+static int note_passed_over(struct context *context, enum slot running, const char *boot_id,
+	struct bistable_status *status, struct error *error)
+{
+	AUTO_RECORDS struct records records = { 0 };
+	AUTO_FREE char *note = NULL;
+	char wanted;
+
+	if (!context->esp || running == SLOT_NONE || records_read(context, &records, NULL) < 0
+		|| !confirm_passed_over(&records, running, boot_id))
+		return 0;
+	wanted = slot_letter(slot_other(running));
+	note = text_format("slot %c was confirmed last, but the firmware started slot %c; "
+			   "'bistable activate' starts slot %c, 'bistable mark-good' says more",
+		wanted, slot_letter(running), wanted);
+	return note ? add_note(status, note, error) : error_memory(error);
+}
+
 static int fill_secure_boot(
 	struct context *context, struct bistable_status *status, struct error *error)
 {
@@ -263,6 +282,8 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 		r = fill_esp(context, running, boot_id, status, error);
 	if (r == 0)
 		r = fill_boot(context, status, error);
+	if (r == 0)
+		r = note_passed_over(context, running, boot_id, status, error);
 	if (r == 0)
 		r = fill_kexec(context, status, error);
 	if (r < 0)

@@ -417,6 +417,8 @@ static int run(struct install *install, struct error *error)
 		r = install->options->dry_run ? context_open(context, true, NULL, error)
 					      : context_begin(context, false, error);
 	if (r == 0)
+		context->boot->force = install->options->force;
+	if (r == 0)
 		r = records_read(context, &install->records, error);
 	if (r == 0)
 		r = check_policy(install, error);

@@ -38,16 +38,30 @@ static int read_bool(const json_t *object, const char *key, bool *value, struct 
 	return 0;
 }
 
-static int read_time(const json_t *object, const char *key, int64_t *value, struct error *error)
+static int read_integer(const json_t *object, const char *key, const char *wanted, int64_t *value,
+	struct error *error)
 {
 	const json_t *item = json_object_get(object, key);
 
 	if (!item)
 		return 0;
 	if (!json_is_integer(item))
-		return bad_key(key, "a whole number of seconds", error);
+		return bad_key(key, wanted, error);
 	*value = json_integer_value(item);
 	return 0;
+}
+
+static int read_time(const json_t *object, const char *key, int64_t *value, struct error *error)
+{
+	return read_integer(object, key, "a whole number of seconds", value, error);
+}
+
+/* At most INT32_MAX: counting on from it does not overflow. */
+static int read_count(const json_t *object, const char *key, int64_t *value, struct error *error)
+{
+	int r = read_integer(object, key, "a count", value, error);
+
+	return r == 0 && (*value < 0 || *value > INT32_MAX) ? bad_key(key, "a count", error) : r;
 }
 
 /* A missing key is NULL; *ret is owned. */
@@ -212,6 +226,10 @@ static int read_flags(const json_t *root, struct state *state, struct error *err
 		r = read_bool(root, "bad", &state->bad, error);
 	if (r == 0)
 		r = read_bool(root, "duplicates_removed", &state->duplicates_removed, error);
+	if (r == 0)
+		r = read_count(root, "confirmation", &state->confirmation, error);
+	if (r == 0)
+		r = read_count(root, "repairs", &state->repairs, error);
 	return r;
 }
 
@@ -356,6 +374,12 @@ static json_t *make_state(const struct state *state)
 	if (state->installed != 0)
 		failed |= json_object_set_new(root, "installed", json_integer(state->installed))
 			  < 0;
+	if (state->confirmation != 0)
+		failed |= json_object_set_new(
+				  root, "confirmation", json_integer(state->confirmation))
+			  < 0;
+	if (state->repairs != 0)
+		failed |= json_object_set_new(root, "repairs", json_integer(state->repairs)) < 0;
 	if (state->has_boot_file)
 		failed |= json_object_set_new(root, "boot_file", make_content(&state->boot_file))
 			  < 0;

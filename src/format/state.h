@@ -55,6 +55,8 @@ struct state {
 	bool has_removable;
 	uint8_t removable_sha256[32]; /* of our file on the removable path, when last seen */
 	bool duplicates_removed;      /* of boot entries, once: one that comes back is left alone */
+	int64_t confirmation; /* counts up over both slots: the larger one was confirmed last */
+	int64_t repairs;      /* how often boot entries were put right since it was confirmed */
 };
 
 /**

@@ -17,15 +17,48 @@
 
 /* Larger than what an install compares and writes in one go. */
 #define SIM_PARTITION_SIZE (1536u << 10)
-#define SIM_VARIABLES_MAX  48
+#define SIM_VARIABLES_MAX  64
 #define SIM_FILES_MAX      48
 
-/** Ways in which firmware departs from the plain one. Each is a switch of its own. */
+/** Ways in which firmware departs from the plain one: the rows of sim_quirks[]. */
 enum sim_quirk {
-	SIM_QUIRK_NEXT_NEEDS_ORDER = 1u << 0, /* BootNext is ignored unless listed in BootOrder */
-	SIM_QUIRK_DROPS_INACTIVE = 1u << 1,   /* inactive entries vanish at boot */
-	SIM_QUIRK_DUPLICATES_OURS = 1u << 2, /* every boot adds a copy of the first entry of ours */
+	SIM_QUIRK_SETUP_RESET = 1u << 0,
+	SIM_QUIRK_DROPS_UNMOUNTABLE = 1u << 1,
+	SIM_QUIRK_DROPS_DUPLICATES = 1u << 2,
+	SIM_QUIRK_DROPS_INACTIVE = 1u << 3,
+	SIM_QUIRK_DUPLICATES_OURS = 1u << 4,
+	SIM_QUIRK_OVERWRITES_UNLISTED = 1u << 5,
+	SIM_QUIRK_ORDER_REVERTED = 1u << 6,
+	SIM_QUIRK_ORDER_LOCKED = 1u << 7,
+	SIM_QUIRK_ORDER_IGNORED = 1u << 8,
+	SIM_QUIRK_ORDER_UNREADABLE = 1u << 9,
+	SIM_QUIRK_ORDER_DANGLES = 1u << 10,
+	SIM_QUIRK_PRUNES_ORDER = 1u << 11,
+	SIM_QUIRK_RECREATES_DEFAULTS = 1u << 12,
+	SIM_QUIRK_ADDS_OWN_ENTRY = 1u << 13,
+	SIM_QUIRK_APPENDS_DATA = 1u << 14,
+	SIM_QUIRK_PATHS_AFTER_END = 1u << 15,
+	SIM_QUIRK_LOWER_CASE = 1u << 16,
+	SIM_QUIRK_INVALID_ENTRIES = 1u << 17,
+	SIM_QUIRK_HIDES_ENTRY = 1u << 18,
+	SIM_QUIRK_NEXT_NEEDS_ORDER = 1u << 19,
+	SIM_QUIRK_TRANSIENT_EINVAL = 1u << 20,
 };
+
+#define SIM_QUIRK_COUNT 21
+
+struct sim;
+
+/** One quirk: docs/firmware.md has the same rows. */
+struct sim_quirk_row {
+	enum sim_quirk quirk;
+	const char *name;
+	const char *source;            /* where it was seen: repository#issue, or a commit */
+	bool decides;                  /* the firmware may start the wrong slot, or allow nothing */
+	void (*boot)(struct sim *sim); /* what it does at power on; NULL: it acts elsewhere */
+};
+
+extern const struct sim_quirk_row sim_quirks[SIM_QUIRK_COUNT];
 
 /** What happens at the chosen operation. */
 enum sim_fault {
@@ -34,6 +67,7 @@ enum sim_fault {
 	SIM_CUT_AFTER,  /* power fails right after it; unflushed writes had reached the medium */
 	SIM_CUT_TORN,   /* power fails in it; of the unflushed writes any part reached the medium */
 	SIM_FAILS,      /* it fails with EIO, once, and power stays on */
+	SIM_VARIABLE_FAILS, /* counted over calls of variable operations, reads too: they fail */
 };
 
 struct sim_variable {
@@ -52,6 +86,7 @@ struct sim_file {
 struct sim_partition {
 	uint8_t now[SIM_PARTITION_SIZE];    /* as the running system sees it */
 	uint8_t medium[SIM_PARTITION_SIZE]; /* what a power cut leaves */
+	size_t used;                        /* bytes from the start that were ever written */
 	bool open;
 	bool held; /* somebody else has it open */
 };
@@ -64,6 +99,7 @@ struct sim {
 	struct sim_file files[SIM_FILES_MAX];
 	struct sim_partition partitions[SLOT_COUNT];
 	uint64_t esp_capacity; /* bytes */
+	bool esp_read_only;
 	bool locked;
 
 	enum slot running; /* SLOT_NONE: off, or nothing starts */
@@ -84,7 +120,17 @@ struct sim {
 	unsigned operations; /* changing operations so far */
 	bool dead;           /* power is off: everything fails */
 	unsigned variable_writes;
-	uint32_t seed; /* for torn writes */
+	unsigned variable_calls; /* since sim_set_fault() */
+	int fault_errno;         /* of SIM_VARIABLE_FAILS */
+	unsigned fault_count;    /* calls in a row that fail so */
+
+	unsigned cycles;            /* of power, with quirks */
+	struct buffer first_order;  /* BootOrder at the first of them */
+	struct buffer locked_order; /* BootOrder when slots were first listed */
+	bool order_unreadable;      /* until it is written */
+	bool order_was_unreadable;
+	bool refuses_write; /* the next one, with EINVAL */
+	uint32_t seed;      /* for torn writes */
 };
 
 /** A machine with an empty ESP and empty partitions, switched off. Free with sim_free(). */
@@ -108,6 +154,15 @@ void sim_put_variable(struct sim *sim, const char *name, struct span data);
 struct buffer *sim_variable(struct sim *sim, const char *name); /* NULL: absent */
 void sim_remove_variable(struct sim *sim, const char *name);
 void sim_put_image(struct sim *sim, enum slot slot, struct span image);
+
+/** The variable Boot#### of that number, its digits in either case. NULL: absent. */
+struct sim_variable *sim_entry(struct sim *sim, uint16_t number);
+/** Whose boot file on this ESP the variable's load option names; SLOT_NONE: foreign. */
+enum slot sim_entry_slot(struct sim *sim, const struct sim_variable *variable);
+/** What the quirks do at power on. */
+void sim_quirks_boot(struct sim *sim);
+/** The variable exists, but the running system does not see it. */
+bool sim_hides(const struct sim *sim, const char *name);
 
 /** Makes the fault happen at the `at`-th changing operation from now on. */
 void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at);

@@ -34,6 +34,8 @@ void sim_free(struct sim *sim)
 		buffer_done(&sim->variables[i].data);
 	for (size_t i = 0; i < SIM_FILES_MAX; i++)
 		buffer_done(&sim->files[i].data);
+	buffer_done(&sim->first_order);
+	buffer_done(&sim->locked_order);
 	free(sim);
 }
 
@@ -108,7 +110,9 @@ void sim_put_image(struct sim *sim, enum slot slot, struct span image)
 
 	assert(image.size <= SIM_PARTITION_SIZE);
 	memcpy(partition->now, image.data, image.size);
-	memcpy(partition->medium, partition->now, SIM_PARTITION_SIZE);
+	if (partition->used < image.size)
+		partition->used = image.size;
+	memcpy(partition->medium, partition->now, partition->used);
 }
 
 void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at)
@@ -116,6 +120,7 @@ void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at)
 	sim->fault = fault;
 	sim->fault_at = at;
 	sim->operations = 0;
+	sim->variable_calls = 0;
 }
 
 /* The kernel comes up, if its slot's partition holds the image that the command line names. */
@@ -169,14 +174,11 @@ static enum start start_file(struct sim *sim, const char *path)
 static enum start start_entry(struct sim *sim, uint16_t number, bool active_only)
 {
 	AUTO_DEVICEPATH_TARGET struct devicepath_target target = { 0 };
+	struct sim_variable *variable = sim_entry(sim, number);
 	struct esp_location location;
-	struct buffer *variable;
 	struct loadopt option;
-	char name[16];
 
-	snprintf(name, sizeof(name), "Boot%04X", number);
-	variable = sim_variable(sim, name);
-	if (!variable || loadopt_parse(span_of(variable), &option, NULL) < 0
+	if (!variable || loadopt_parse(span_of(&variable->data), &option, NULL) < 0
 		|| (active_only && !(option.attributes & LOADOPT_ACTIVE))
 		|| devicepath_parse(option.device_paths, &target, NULL) < 0 || !target.has_hd
 		|| !target.path)
@@ -220,6 +222,9 @@ static enum start start_order(struct sim *sim)
 	struct bootorder order;
 
 	read_order(sim, &order);
+	/* A number that is listed twice stops such firmware. */
+	if (sim->quirks & SIM_QUIRK_DROPS_DUPLICATES && bootorder_dedup(&order))
+		return NOT_STARTED;
 	for (size_t i = 0; i < order.count; i++) {
 		enum start start = start_entry(sim, order.numbers[i], true);
 
@@ -229,48 +234,6 @@ static enum start start_order(struct sim *sim)
 	return start_file(sim, "/EFI/BOOT/BOOTX64.EFI");
 }
 
-static void drop_inactive(struct sim *sim)
-{
-	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++) {
-		struct sim_variable *variable = &sim->variables[i];
-		uint16_t number;
-
-		if (variable->used && bootorder_entry_number(variable->name, &number)
-			&& !(le32(variable->data.data) & LOADOPT_ACTIVE))
-			sim_remove_variable(sim, variable->name);
-	}
-}
-
-static void duplicate_ours(struct sim *sim)
-{
-	AUTO_BUFFER struct buffer bytes = { 0 };
-	struct bootorder order;
-	struct buffer *first;
-	char name[16];
-
-	read_order(sim, &order);
-	for (size_t i = 0; i < order.count; i++) {
-		AUTO_FREE char *description = NULL;
-		struct loadopt option;
-
-		snprintf(name, sizeof(name), "Boot%04X", order.numbers[i]);
-		first = sim_variable(sim, name);
-		if (!first || loadopt_parse(span_of(first), &option, NULL) < 0
-			|| loadopt_description(&option, &description, NULL) < 0
-			|| !text_starts_with(description, "Metropolis Slot"))
-			continue;
-		if (sim_variable(sim, "Boot00F0"))
-			return;
-		assert(buffer_append(&bytes, first->data, first->size, NULL) == 0);
-		sim_put_variable(sim, "Boot00F0", span_of(&bytes));
-		order.numbers[order.count++] = 0xf0;
-		buffer_done(&bytes);
-		assert(bootorder_format(&order, &bytes, NULL) == 0);
-		sim_put_variable(sim, "BootOrder", span_of(&bytes));
-		return;
-	}
-}
-
 enum slot sim_power_cycle(struct sim *sim)
 {
 	enum start start;
@@ -278,16 +241,13 @@ enum slot sim_power_cycle(struct sim *sim)
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		struct sim_partition *partition = &sim->partitions[slot];
 
-		memcpy(partition->now, partition->medium, SIM_PARTITION_SIZE);
+		memcpy(partition->now, partition->medium, partition->used);
 		partition->open = false;
 	}
 	sim->running = SLOT_NONE;
 	sim->dead = sim->locked = sim->kexec_staged = false;
 	sim->fault = SIM_NO_FAULT;
-	if (sim->quirks & SIM_QUIRK_DROPS_INACTIVE)
-		drop_inactive(sim);
-	if (sim->quirks & SIM_QUIRK_DUPLICATES_OURS)
-		duplicate_ours(sim);
+	sim_quirks_boot(sim);
 	start = start_next(sim);
 	/* A panic resets the machine (panic=), and BootNext is used up by then. */
 	if (start != STARTED)

@@ -31,7 +31,7 @@ static void cut_power(struct sim *sim, enum sim_fault how)
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		struct sim_partition *partition = &sim->partitions[slot];
 
-		for (size_t i = 0; i < SIM_PARTITION_SIZE; i += 512)
+		for (size_t i = 0; i < partition->used; i += 512)
 			if (how == SIM_CUT_AFTER || (how == SIM_CUT_TORN && next_random(sim) % 2))
 				memcpy(partition->medium + i, partition->now + i, 512);
 	}
@@ -47,7 +47,8 @@ static int before_change(struct sim *sim, struct error *error)
 	if (sim->dead)
 		return dead(error);
 	sim->operations++;
-	if (sim->fault == SIM_NO_FAULT || sim->operations != sim->fault_at)
+	if (sim->fault == SIM_NO_FAULT || sim->fault == SIM_VARIABLE_FAILS
+		|| sim->operations != sim->fault_at)
 		return 0;
 	if (sim->fault == SIM_FAILS) {
 		sim->fault = SIM_NO_FAULT;
@@ -154,6 +155,8 @@ static int sim_partition_write(struct machine *machine, struct partition *handle
 	/* Written first: a torn cut may keep any of it. */
 	if (!sim->dead && !(sim->fault == SIM_FAILS && sim->operations + 1 == sim->fault_at)) {
 		memcpy(partition->now + offset, data, size);
+		if (partition->used < offset + size)
+			partition->used = offset + size;
 		partition->now[offset + size / 2] ^= sim->corrupts_writes;
 	}
 	r = before_change(sim, error);
@@ -169,7 +172,7 @@ static int sim_partition_flush(
 
 	if (r < 0)
 		return r;
-	memcpy(partition->medium, partition->now, SIM_PARTITION_SIZE);
+	memcpy(partition->medium, partition->now, partition->used);
 	return after_change(sim, r, error);
 }
 
@@ -318,6 +321,7 @@ static int sim_esp_space(
 	struct sim *sim = sim_of(machine);
 
 	(void)esp, (void)error;
+	ret->read_only = sim->esp_read_only;
 	ret->size = sim->esp_capacity;
 	ret->free = esp_used(sim) < sim->esp_capacity ? sim->esp_capacity - esp_used(sim) : 0;
 	return 0;
@@ -367,14 +371,42 @@ static bool sim_variables_volatile(struct machine *machine)
 	return sim_of(machine)->volatile_variables;
 }
 
+/* Counts one call of a variable operation, reading or not. 0, or the error to return. */
+static int before_variable(struct sim *sim, struct error *error)
+{
+	if (sim->dead)
+		return dead(error);
+	sim->variable_calls++;
+	if (sim->fault != SIM_VARIABLE_FAILS || sim->variable_calls < sim->fault_at
+		|| sim->variable_calls >= sim->fault_at + sim->fault_count)
+		return 0;
+	return error_failed(error, sim->fault_errno, "simulated firmware error");
+}
+
+/* As the machine says when it reads back what it wrote. */
+static int write_refused(struct sim *sim, const char *name, struct error *error)
+{
+	if (sim->refuses_write) {
+		sim->refuses_write = false;
+		return error_failed(error, EINVAL,
+			"cannot write firmware variable %s: the firmware refuses it", name);
+	}
+	if (sim->quirks & SIM_QUIRK_ORDER_IGNORED && strcmp(name, "BootOrder") == 0)
+		return error_failed(error, ESTALE,
+			"the firmware accepted a write to %s but does not hold what was written",
+			name);
+	return 0;
+}
+
 static int sim_variable_list(struct machine *machine, struct text_list *ret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
+	int r = before_variable(sim, error);
 
-	if (sim->dead)
-		return dead(error);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++)
-		if (sim->variables[i].used
+		if (sim->variables[i].used && !sim_hides(sim, sim->variables[i].name)
 			&& text_list_add(ret, error, "%s", sim->variables[i].name) < 0)
 			return -ENOMEM;
 	text_list_sort(ret);
@@ -386,10 +418,15 @@ static int sim_variable_read(struct machine *machine, const char *name, uint32_t
 {
 	struct sim *sim = sim_of(machine);
 	struct buffer *data = sim_variable(sim, name);
+	int r = before_variable(sim, error);
 
-	if (sim->dead)
-		return dead(error);
-	if (!data)
+	if (r < 0)
+		return r;
+	if ((sim->order_unreadable && strcmp(name, "BootOrder") == 0)
+		|| (sim->quirks & SIM_QUIRK_INVALID_ENTRIES && strcasecmp(name, "Boot007B") == 0))
+		return error_failed(error, EIO,
+			"cannot read firmware variable %s: the firmware refuses it", name);
+	if (!data || sim_hides(sim, name))
 		return error_failed(error, ENOENT, "no variable %s", name);
 	*ret_attributes = EFI_BOOT_ATTRIBUTES;
 	return buffer_append(ret, data->data, data->size, error);
@@ -400,14 +437,21 @@ static int sim_variable_write(
 {
 	struct sim *sim = sim_of(machine);
 	struct buffer *present = sim_variable(sim, name);
-	int r;
+	int r = before_variable(sim, error), refused;
 
+	if (r < 0)
+		return r;
+	if (sim->order_unreadable && strcmp(name, "BootOrder") == 0)
+		return error_failed(error, EIO, "cannot read what %s holds", name);
 	if (present && span_equal(span_of(present), data))
-		return sim->dead ? dead(error) : 0;
+		return 0;
 	r = before_change(sim, error);
 	if (r < 0)
 		return r;
 	sim->variable_writes++;
+	refused = write_refused(sim, name, error);
+	if (refused < 0)
+		return refused;
 	sim_put_variable(sim, name, data);
 	return after_change(sim, r, error);
 }
@@ -415,14 +459,18 @@ static int sim_variable_write(
 static int sim_variable_delete(struct machine *machine, const char *name, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
-	int r;
+	int r = before_variable(sim, error);
 
+	if (r < 0)
+		return r;
 	if (!sim_variable(sim, name))
-		return sim->dead ? dead(error) : 0;
+		return 0;
 	r = before_change(sim, error);
 	if (r < 0)
 		return r;
 	sim->variable_writes++;
+	if (strcmp(name, "BootOrder") == 0)
+		sim->order_unreadable = false;
 	sim_remove_variable(sim, name);
 	return after_change(sim, r, error);
 }

@@ -155,8 +155,10 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 
 	if (!faults)
 		faults = &none;
-	system.image = make_pattern(
-		faults->image_too_large ? SIM_PARTITION_SIZE + 1 : WORLD_IMAGE_SIZE, seed);
+	system.image = make_pattern(faults->image_too_large ? SIM_PARTITION_SIZE + 1
+				    : faults->small         ? WORLD_IMAGE_SIZE / 16
+							    : WORLD_IMAGE_SIZE,
+		seed);
 	if (faults->empty_image)
 		system.image.size = 0;
 	if (faults->verity)
@@ -389,7 +391,7 @@ static struct entries read_entries(struct sim *sim)
 	struct entries entries;
 
 	settings.machine->ops->esp_location(settings.machine, NULL, &location, NULL);
-	assert_int_equal(entries_read(&settings, &location.partuuid, &entries, NULL), 0);
+	assert_int_equal(entries_read(&settings, &location.partuuid, false, &entries, NULL), 0);
 	return entries;
 }
 

@@ -34,6 +34,7 @@ static const char full_record[] = "{\n"
 				  "  },\n"
 				  "  \"cold_booted\": false,\n"
 				  "  \"complete\": true,\n"
+				  "  \"confirmation\": 3,\n"
 				  "  \"confirmed\": true,\n"
 				  "  \"duplicates_removed\": true,\n"
 				  "  \"format\": 1,\n"
@@ -46,6 +47,7 @@ static const char full_record[] = "{\n"
 				  "    }\n"
 				  "  ],\n"
 				  "  \"removable_sha256\": \"" DIGEST "\",\n"
+				  "  \"repairs\": 2,\n"
 				  "  \"source\": \"https://example.com/b.zip?a=\\\"1\\\"\",\n"
 				  "  \"version\": \"2026.11.1\"\n"
 				  "}\n";
@@ -77,6 +79,8 @@ static void test_full(void **unused)
 	assert_false(record.cold_booted);
 	assert_true(record.duplicates_removed);
 	assert_true(record.has_removable);
+	assert_int_equal(record.confirmation, 3);
+	assert_int_equal(record.repairs, 2);
 	assert_string_equal(record.version, "2026.11.1");
 	assert_string_equal(record.source, "https://example.com/b.zip?a=\"1\"");
 	assert_int_equal(record.installed, 1699999999);
