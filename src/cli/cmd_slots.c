@@ -66,6 +66,10 @@ static int report_start(
 	}
 	if (cli->quiet)
 		return 0;
+	if (result->activation == BISTABLE_ACTIVATE_NONE) {
+		puts("Nothing is chosen to start next.");
+		return 0;
+	}
 	terminal_print(stdout, PAINT_GOOD, "Slot %c%s%s is chosen.", result->slot,
 		result->version ? ", version " : "", result->version ? result->version : "");
 	putchar(' ');

@@ -107,6 +107,8 @@ static void print_state(const struct bistable_slot *slot)
 		terminal_print(stdout, PAINT_BAD, "incomplete");
 	if (slot->confirmed)
 		terminal_print(stdout, PAINT_GOOD, ", confirmed");
+	else if (slot->complete)
+		terminal_print(stdout, PAINT_DOUBT, ", not confirmed");
 	if (slot->bad)
 		terminal_print(stdout, PAINT_BAD, ", marked bad");
 	if (slot->tried_unconfirmed)

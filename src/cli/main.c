@@ -95,7 +95,7 @@ static void report_error(struct cli *cli, const struct bistable_error *error)
 		return;
 	body = json_error(error);
 	if (lines) {
-		json_t *line = json_pack("{s:s}", "event", "error");
+		json_t *line = json_pack("{s:s, s:i}", "event", "error", "schema", JSON_SCHEMA);
 
 		json_object_update(line, body);
 		json_decref(body);

@@ -104,7 +104,14 @@ static int bind_to(
 			"the UKI's command line names slot %c, but it would be installed into "
 			"slot %c",
 			slot_letter(named), slot_letter(slot));
-	return r < 0 ? r : cmdline_verity(cmdline, &file->verity, error);
+	if (r == 0)
+		r = cmdline_verity(cmdline, &file->verity, error);
+	if (r == 0 && count == 0 && named == SLOT_NONE && !file->verity.root_hash[0])
+		report_warning(&context->observer.report,
+			"the UKI's command line has neither the placeholder %s nor a root hash: "
+			"it is written unchanged, and nothing tells it which slot is its own: %s",
+			context->config.placeholder, cmdline);
+	return r;
 }
 
 static int check(

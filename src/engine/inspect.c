@@ -269,7 +269,7 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 		return error_memory(error);
 	status->efi = context->machine->ops->efi_available(context->machine);
 	r = context_open(context, false, &no_esp, error);
-	if (r == 0 && context_running_slot(context, &running, &why) < 0)
+	if (r == 0 && context_require_slot(context, &running, &why) < 0)
 		r = add_note(status, why.text, error);
 	if (r == 0 && no_esp)
 		r = add_note(status, no_esp, error);

@@ -409,6 +409,7 @@ static int finish(struct install *install, struct error *error)
 static int run(struct install *install, struct error *error)
 {
 	struct context *context = install->context;
+	struct esp_location place;
 	int r;
 
 	r = choose_slot(install, error);
@@ -416,6 +417,10 @@ static int run(struct install *install, struct error *error)
 	if (r == 0)
 		r = install->options->dry_run ? context_open(context, true, NULL, error)
 					      : context_begin(context, false, error);
+	/* New boot entries need its place: told now rather than halfway. */
+	if (r == 0)
+		r = context->machine->ops->esp_location(
+			context->machine, context->esp, &place, error);
 	if (r == 0)
 		context->boot->force = install->options->force;
 	if (r == 0)

@@ -61,6 +61,11 @@ int record_read(struct context *context, enum slot slot, struct record *ret, str
 		record.state.cold_booted = true;
 	} else if (r == -ENOMEM) {
 		return error_memory(error);
+	} else if (r == -EACCES || r == -EPERM) {
+		/* It may be sound: not this user's to say. */
+		if (error)
+			*error = why;
+		return r;
 	} else if (r < 0) {
 		record.readable = false;
 		record.why = text_format("%s: %s", context->config.state_file[slot], why.text);

@@ -332,9 +332,9 @@ int linux_esp_location(
 	if (facts->number == 0 || !facts->has_partuuid || facts->size == 0)
 		return error_failed(error, ENODATA,
 			"cannot tell which partition the ESP %s is (its number, place and "
-			"PARTUUID); run as root, or set [esp] partition-number, start, size and "
-			"partuuid",
-			esp->where);
+			"PARTUUID): set [esp] partition-number, start, size and partuuid in the "
+			"configuration%s",
+			esp->where, geteuid() == 0 ? "" : ", or run as root");
 	units = facts->logical_block / 512;
 	*ret = (struct esp_location){
 		.partition_number = facts->number,

@@ -26,8 +26,9 @@ static const struct root_dir *root_of(struct machine *machine)
 static int access_failed(
 	const struct root_dir *root, const char *path, int number, struct error *error)
 {
-	return error_failed(error, number, "cannot read %s%s: %s%s", root->text, path,
-		strerror(number), number == EACCES ? "; run as root" : "");
+	return error_failed(error, number, "cannot read %s%s%s: %s%s", root->text,
+		path[0] == '/' ? "" : "/", path, strerror(number),
+		number == EACCES ? "; run as root" : "");
 }
 
 static int linux_read_text(

@@ -94,7 +94,8 @@ int directory_read(struct bundle *bundle, struct error *error)
 	for (int role = 0; role < BUNDLE_ROLE_COUNT; role++)
 		if (!bundle->parts[role].found)
 			return error_failed(error, EBADMSG,
-				"'%s' is a ZIP without '%s': not a bundle, or of another kind",
+				"'%s' is a ZIP without '%s' at its top level: not a bundle, or "
+				"zipped with its folder (zip -j leaves that out)",
 				bundle->input.source->name, bundle_role_name(role));
 	return 0;
 }

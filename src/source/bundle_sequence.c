@@ -143,7 +143,8 @@ static int check_complete(struct bundle *bundle, struct error *error)
 
 		if (!part->found)
 			return error_failed(error, EBADMSG,
-				"'%s' is a ZIP without '%s': not a bundle, or of another kind",
+				"'%s' is a ZIP without '%s' at its top level: not a bundle, or "
+				"zipped with its folder (zip -j leaves that out)",
 				bundle->input.source->name, bundle_role_name(role));
 		if (!part->listed)
 			return error_failed(error, EBADMSG,

@@ -90,12 +90,15 @@ static uint64_t choose_delay(struct http *http)
 static void tell(const struct http *http, uint64_t delay)
 {
 	const struct source_options *options = &http->options;
-	char text[ERROR_TEXT_MAX + 64];
+	uint64_t now = http_now(), left;
+	char text[ERROR_TEXT_MAX + 96];
 
 	if (!options->note)
 		return;
-	snprintf(text, sizeof(text), "%s; trying again in %.1f s (attempt %u)", http->reason.text,
-		(double)delay / 1000, http->failures + 1);
+	left = http->deadline > now ? http->deadline - now : 0;
+	snprintf(text, sizeof(text), "%s; trying again in %.1f s (attempt %u, giving up in %llu s)",
+		http->reason.text, (double)delay / 1000, http->failures + 1,
+		(unsigned long long)left / 1000);
 	options->note(options->context, text);
 }
 

@@ -166,6 +166,26 @@ def test_a_dry_run_of_a_stream_reads_it_all(on, tree):
     assert_untouched(tree, before)
 
 
+def test_a_uki_that_fits_no_slot_is_warned_of(on, tree):
+    for cmdline, warned in ((b"root=/dev/vda2 ro", True), (b"root=PARTLABEL=METROPOLIS-SYSTEM-X",
+                            False), (b"roothash=" + b"12" * 32, False)):
+        (tree.root / "fit.zip").write_bytes(bundle(boot=uki(cmdline=cmdline)))
+        result = on("install", "--dry-run", tree.root / "fit.zip")
+        assert result.code == 0, result
+        assert ("neither the placeholder" in result.stderr) is warned, result
+
+
+def test_the_esp_is_placed_before_anything_is_written(on, tree, bundle_file):
+    """What boot entries will need is asked for at once, in a dry run too."""
+    tree.config.write_text("[system]\nallow-unsigned=yes\n")
+    before = tree.snapshot()
+    for options in ([], ["--dry-run"]):
+        result = on("install", *options, bundle_file)
+        assert result.code == 1 and "[esp] partition-number" in result.stderr, result
+        assert "run as root" not in result.stderr or os.geteuid() != 0
+    assert_untouched(tree, before)
+
+
 def test_same_again_writes_nothing(on, tree, bundle_file):
     assert on("install", bundle_file, "--activate=none").code == 0
     before = tree.snapshot()

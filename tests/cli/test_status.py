@@ -137,7 +137,8 @@ def test_unknown_running_slot(on, tree):
     (tree.root / "proc/cmdline").write_text("root=/dev/sda2 quiet\n")
     result = on("status", "--json")
     assert result.code == 0 and result.document["running"] is None, result
-    assert re.search(r"^Running +unknown", on("status").stdout, re.M)
+    text = on("status").stdout
+    assert re.search(r"^Running +unknown", text, re.M) and "cannot tell which slot" in text
 
 
 def test_both_slots_on_the_command_line(on, tree, bundle_file):
