@@ -246,7 +246,10 @@ def cmdline() -> dict[str, bytes]:
     return {
         name: f"PARTLABEL=SYSTEM-%s\nSYSTEM-X\nSYSTEM-A\n{line}".encode()
         for name, line in lines.items()
-    } | {"adjacent": b"x\nSYSTEM-X\nSYSTEM-A\nSYSTEM-XSYSTEM-X", "pattern-escapes": b"%%s%l%s\n\n\nx"}
+    } | {
+        "adjacent": b"x\nSYSTEM-X\nSYSTEM-A\nSYSTEM-XSYSTEM-X",
+        "pattern-escapes": b"%%s%l%s\n\n\nx",
+    }
 
 
 def verity() -> dict[str, bytes]:
