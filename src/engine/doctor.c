@@ -238,21 +238,11 @@ static int learn_esp(struct doctor *doctor, struct error *error)
 
 static int learn_record(struct doctor *doctor, enum slot slot, struct error *error)
 {
-	struct record *record = &doctor->records.of[slot];
-	struct context *context = doctor->context;
-	AUTO_BUFFER struct buffer ignored = { 0 };
 	struct error why = { 0 };
 	int r;
 
-	r = record_read(context, slot, record, &why);
-	r = keep_reason(r, &why, &doctor->no_record[slot], error);
-	if (r < 0 || record->readable || doctor->no_record[slot])
-		return r;
-	doctor->record_denied[slot] = context->machine->ops->esp_read(context->machine,
-					      context->esp, context->config.state_file[slot],
-					      STATE_SIZE_MAX, &ignored, NULL)
-				      == -EACCES;
-	return 0;
+	r = record_read(doctor->context, slot, &doctor->records.of[slot], &why);
+	return keep_reason(r, &why, &doctor->no_record[slot], error);
 }
 
 static int learn(struct doctor *doctor, struct error *error)

@@ -242,8 +242,6 @@ static int bad_record(struct doctor *doctor, enum slot slot, struct error *error
 {
 	const struct record *record = &doctor->records.of[slot];
 
-	if (doctor->record_denied[slot])
-		return doctor_warning(doctor, DOCTOR_AS_ROOT, error, "%s.", record->why);
 	return doctor_problem(doctor,
 		slot == doctor->running ? "'bistable mark-good --force' writes it anew."
 					: INSTALL_AGAIN,

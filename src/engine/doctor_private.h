@@ -22,8 +22,7 @@ struct doctor {
 	char *no_esp;   /* why there is no ESP; NULL */
 	struct boot_view view;
 	struct records records;
-	char *no_record[SLOT_COUNT];    /* why the record could not be looked for; NULL */
-	bool record_denied[SLOT_COUNT]; /* the record is there, but not for this user to read */
+	char *no_record[SLOT_COUNT]; /* why the record could not be read; NULL */
 };
 
 /**
