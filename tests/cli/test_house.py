@@ -57,3 +57,23 @@ def test_install_puts_program_man_pages_and_unit_in_place(tmp_path):
     assert (tmp_path / "usr/local/share/man/man5/bistable.conf.5").stat().st_size > 1000
     unit = tmp_path / "usr/local/lib/systemd/system/bistable-mark-good.service"
     assert "ExecStart=/usr/local/bin/bistable mark-good" in unit.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_setup_without_root_prints_the_one_command(tmp_path):
+    """A machine on which nothing is installed, and a user who may not change that."""
+    query = tmp_path / "dpkg-query"
+    query.write_text("#!/bin/sh\nexit 1\n")
+    for path in (query, tmp_path, *tmp_path.parents[:3]):
+        path.chmod(0o755)
+    script = (TOP / "tools/setup").read_text()  # the checkout may be closed to others
+    done = subprocess.run(
+        ["sh", "-s", "test"], input=script, capture_output=True, text=True, cwd="/",
+        user=65534, group=65534, extra_groups=[],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    assert done.returncode == 1, done
+    command = [line for line in done.stderr.splitlines() if "apt-get install" in line]
+    assert len(command) == 1 and command[0].strip().startswith("sudo apt-get install"), done
+    for package in ("gcc", "meson", "qemu-system-x86", "ovmf"):
+        assert f" {package}" in command[0]
