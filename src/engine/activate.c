@@ -97,7 +97,11 @@ int activate_prepare(struct context *context, enum slot running, enum slot targe
 	return context->boot->ops->prepare(context->boot, running, target, startable, error);
 }
 
-int activate_stage_kexec(struct context *context, enum slot slot, const struct uki *uki,
+/*
+ * Fills `reasons` with why the kexec of `uki` (bound) for a slot would fail or would not do what a
+ * firmware start does, in words; with none, stages it.
+ */
+static int stage_kexec(struct context *context, enum slot slot, const struct uki *uki,
 	struct text_list *reasons, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list companions = { 0 };
@@ -181,7 +185,7 @@ static int try_kexec(struct context *context, enum slot slot, const struct uki *
 			return r;
 		uki = &own;
 	}
-	r = activate_stage_kexec(context, slot, uki, &reasons, error);
+	r = stage_kexec(context, slot, uki, &reasons, error);
 	if (r < 0)
 		return r;
 	*ret_staged = reasons.count == 0;

@@ -9,7 +9,6 @@
 
 struct context;
 struct record;
-struct text_list;
 struct uki;
 
 /** Unloads a kernel that is staged for kexec; nothing staged is fine. */
@@ -37,10 +36,3 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
  */
 int activate_other(struct context *context, enum bistable_activation how,
 	enum error_kind incomplete, struct bistable_result *result, struct error *error);
-
-/**
- * Fills `reasons` with why the kexec of `uki` (bound) for a slot would fail or would not do what a
- * firmware start does, in words; with none, stages it.
- */
-int activate_stage_kexec(struct context *context, enum slot slot, const struct uki *uki,
-	struct text_list *reasons, struct error *error);

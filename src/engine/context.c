@@ -185,6 +185,16 @@ bool context_cancelled(const struct context *context)
 	       && context->observer.cancelled(context->observer.context);
 }
 
+bool context_locked_down(struct context *context)
+{
+	struct machine *machine = context->machine;
+	AUTO_FREE char *text = NULL;
+
+	/* "[none] integrity confidentiality": the mode that holds is in brackets. */
+	return machine->ops->read_text(machine, "/sys/kernel/security/lockdown", &text, NULL) == 0
+	       && strchr(text, '[') && !strstr(text, "[none]");
+}
+
 static void note_source(void *opaque, const char *text)
 {
 	struct context *context = opaque;

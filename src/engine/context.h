@@ -94,6 +94,9 @@ void context_progress(struct context *context, uint64_t done);
 
 bool context_cancelled(const struct context *context);
 
+/** Whether kernel lockdown is on: kexec then takes only kernels whose signature is trusted. */
+bool context_locked_down(struct context *context);
+
 /** How sources are reached, as configured. Borrows from the context; `headers` are the caller's. */
 struct source_options context_source_options(
 	struct context *context, const struct text_list *headers);

@@ -138,14 +138,6 @@ static int check_secure_boot(struct doctor *doctor, enum slot unused, struct err
 		r < 0 ? why.text : "its variable does not hold one byte");
 }
 
-static bool is_locked_down(struct machine *machine)
-{
-	AUTO_FREE char *text = NULL;
-
-	return machine->ops->read_text(machine, "/sys/kernel/security/lockdown", &text, NULL) == 0
-	       && strchr(text, '[') && !strstr(text, "[none]");
-}
-
 static int no_kexec(struct doctor *doctor, const char *why, struct error *error)
 {
 	if (doctor->context->config.activation == BISTABLE_ACTIVATE_KEXEC_ONLY)
@@ -180,9 +172,10 @@ static int check_kexec(struct doctor *doctor, enum slot unused, struct error *er
 	if (machine->ops->kexec_staged(machine, &staged, NULL) == 0 && staged)
 		return doctor_ok(doctor, error, "A kernel is staged for the next kexec.");
 	return doctor_ok(doctor, error, "kexec is possible%s.",
-		is_locked_down(machine) ? ", for kernels whose signature this system trusts "
-					  "(kernel lockdown is on)"
-					: "");
+		context_locked_down(doctor->context)
+			? ", for kernels whose signature this system trusts "
+			  "(kernel lockdown is on)"
+			: "");
 }
 
 /* In the order in which they are reported; a name stays what it means. */
@@ -273,12 +266,13 @@ static void doctor_done(struct doctor *doctor)
 	records_done(&doctor->records);
 }
 
+#define AUTO_DOCTOR CLEANUP(doctor_done)
+
 int doctor_run(struct context *context, struct bistable_report **ret, struct error *error)
 {
 	CLEANUP(report_freep) struct bistable_report *report = calloc(1, sizeof(*report));
 	AUTO_CONTEXT_CLOSE struct context *open = context;
-	CLEANUP(doctor_done)
-	struct doctor doctor = {
+	AUTO_DOCTOR struct doctor doctor = {
 		.context = context,
 		.report = report,
 		.running = SLOT_NONE,

@@ -89,33 +89,31 @@ static int fill_attempts(const struct state *state, bool running, const char *bo
 	return 0;
 }
 
-static int fill_slot(struct context *context, enum slot which, bool running, const char *boot_id,
-	struct bistable_status *status, struct error *error)
+static int fill_slot(const struct record *record, enum slot which, bool running,
+	const char *boot_id, struct bistable_status *status, struct error *error)
 {
 	struct bistable_slot *slot = &status->slots[which];
-	AUTO_RECORD struct record record = { 0 };
 	int r;
 
-	r = record_read(context, which, &record, error);
-	if (r < 0)
-		return r;
-	slot->state_known = record.readable;
-	slot->complete = record_complete(&record);
-	slot->confirmed = slot->complete && record.state.confirmed;
-	slot->bad = record.state.bad;
-	slot->cold_boot_proven = slot->complete && record.state.cold_booted;
-	r = duplicate(record.state.version, &slot->version, error);
+	slot->state_known = record->readable;
+	slot->complete = record_complete(record);
+	slot->confirmed = slot->complete && record->state.confirmed;
+	slot->bad = record->state.bad;
+	slot->cold_boot_proven = slot->complete && record->state.cold_booted;
+	r = duplicate(record->state.version, &slot->version, error);
 	if (r == 0)
-		r = duplicate(record.state.source, &slot->source, error);
+		r = duplicate(record->state.source, &slot->source, error);
 	if (r == 0)
-		r = fill_attempts(&record.state, running, boot_id, slot, error);
-	if (r == 0 && record.why)
-		r = add_note(status, record.why, error);
+		r = fill_attempts(&record->state, running, boot_id, slot, error);
+	if (r == 0 && record->why)
+		r = add_note(status, record->why, error);
 	return r;
 }
 
+/* *ret_known: both records were read into *records. */
 static int fill_esp(struct context *context, enum slot running, const char *boot_id,
-	struct bistable_status *status, struct error *error)
+	struct bistable_status *status, struct records *records, bool *ret_known,
+	struct error *error)
 {
 	struct esp_space space;
 	struct error why = { 0 };
@@ -128,8 +126,14 @@ static int fill_esp(struct context *context, enum slot running, const char *boot
 		status->esp_free = space.free;
 		status->esp_size = space.size;
 	}
-	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++)
-		r = fill_slot(context, slot, slot == running, boot_id, status, &why);
+	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++) {
+		struct record *record = &records->of[slot];
+
+		r = record_read(context, slot, record, &why);
+		if (r == 0)
+			r = fill_slot(record, slot, slot == running, boot_id, status, &why);
+	}
+	*ret_known = r == 0;
 	if (r == -ENOMEM)
 		return error_memory(error);
 	return r < 0 ? add_note(status, why.text, error) : 0;
@@ -188,15 +192,13 @@ static int fill_boot(struct context *context, struct bistable_status *status, st
 }
 
 /* What the firmware does not start, although it was confirmed last. */
-static int note_passed_over(struct context *context, enum slot running, const char *boot_id,
+static int note_passed_over(struct records *records, enum slot running, const char *boot_id,
 	struct bistable_status *status, struct error *error)
 {
-	AUTO_RECORDS struct records records = { 0 };
 	AUTO_FREE char *note = NULL;
 	char wanted;
 
-	if (!context->esp || running == SLOT_NONE || records_read(context, &records, NULL) < 0
-		|| !confirm_passed_over(&records, running, boot_id))
+	if (running == SLOT_NONE || !confirm_passed_over(records, running, boot_id))
 		return 0;
 	wanted = slot_letter(slot_other(running));
 	note = text_format("slot %c was confirmed last, but the firmware started slot %c; "
@@ -225,22 +227,6 @@ static int fill_secure_boot(
 	return note ? add_note(status, note, error) : error_memory(error);
 }
 
-/* Not a reason by itself: a kernel whose signature this system trusts is still accepted. */
-static int note_lockdown(
-	struct context *context, struct bistable_status *status, struct error *error)
-{
-	struct machine *machine = context->machine;
-	AUTO_FREE char *text = NULL;
-
-	if (machine->ops->read_text(machine, "/sys/kernel/security/lockdown", &text, NULL) < 0
-		|| !strchr(text, '[') || strstr(text, "[none]"))
-		return 0;
-	return add_note(status,
-		"kernel lockdown is on: kexec takes only kernels whose signature this system "
-		"trusts",
-		error);
-}
-
 static int fill_kexec(struct context *context, struct bistable_status *status, struct error *error)
 {
 	struct machine *machine = context->machine;
@@ -251,16 +237,24 @@ static int fill_kexec(struct context *context, struct bistable_status *status, s
 		return duplicate(
 			"[activate] kexec = no forbids it here", &status->kexec_reason, error);
 	r = machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
-	return r < 0 ? r : note_lockdown(context, status, error);
+	if (r < 0 || !context_locked_down(context))
+		return r;
+	/* Not a reason by itself: a kernel whose signature this system trusts is still accepted. */
+	return add_note(status,
+		"kernel lockdown is on: kexec takes only kernels whose signature this system "
+		"trusts",
+		error);
 }
 
 int inspect_status(struct context *context, struct bistable_status **ret, struct error *error)
 {
 	CLEANUP(status_freep) struct bistable_status *status = calloc(1, sizeof(*status));
 	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_RECORDS struct records records = { 0 };
 	enum slot running = SLOT_NONE;
 	AUTO_FREE char *no_esp = NULL;
 	struct error why = { 0 };
+	bool known = false;
 	char boot_id[37];
 	int r;
 
@@ -279,11 +273,11 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 	context_boot_id(context, boot_id);
 	r = fill_secure_boot(context, status, error);
 	if (r == 0)
-		r = fill_esp(context, running, boot_id, status, error);
+		r = fill_esp(context, running, boot_id, status, &records, &known, error);
 	if (r == 0)
 		r = fill_boot(context, status, error);
-	if (r == 0)
-		r = note_passed_over(context, running, boot_id, status, error);
+	if (r == 0 && known)
+		r = note_passed_over(&records, running, boot_id, status, error);
 	if (r == 0)
 		r = fill_kexec(context, status, error);
 	if (r < 0)

@@ -15,10 +15,6 @@
 #include "base/cleanup.h"
 #include "world.h"
 
-DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
-
-#define AUTO_STATUS CLEANUP(status_freep)
-
 #define SHIM ((struct span){ (const uint8_t *)"MZ somebody's shim", 18 })
 
 static const struct bistable_install_options by_reboot = { .activation = BISTABLE_ACTIVATE_REBOOT };

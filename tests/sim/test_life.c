@@ -15,10 +15,6 @@
 #include "base/cleanup.h"
 #include "world.h"
 
-DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
-
-#define AUTO_STATUS CLEANUP(status_freep)
-
 static const struct bistable_install_options by_reboot = { .activation = BISTABLE_ACTIVATE_REBOOT };
 static const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
 static const struct bistable_install_options not_activated = {

@@ -17,8 +17,6 @@
 #include "base/cleanup.h"
 #include "world.h"
 
-DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
-
 #define TORN_SEEDS  8
 #define FIRST_BLOCK 4096
 
@@ -115,7 +113,7 @@ static void check_goes_on(struct sim *sim, const struct system *next)
  */
 static void check_rest(struct sim *sim, const struct system *x)
 {
-	CLEANUP(status_freep) struct bistable_status *status = world_status(sim);
+	AUTO_STATUS struct bistable_status *status = world_status(sim);
 	enum slot running = sim->running;
 
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)

@@ -19,8 +19,6 @@
 #include "format/bootorder.h"
 #include "world.h"
 
-DEFINE_CLEANUP(status_freep, struct bistable_status *, bistable_status_free)
-
 #define LIFE_WRITES 48 /* to NVRAM, at most: the plain life takes about 15 */
 #define IDLE_BOOTS  16
 #define IDLE_WRITES 24 /* in all of them: what the firmware undoes is not written for ever */
@@ -83,7 +81,7 @@ static bool about_firmware(const char *text)
 /* One sentence anywhere tells what happened. */
 static bool status_tells(struct sim *sim)
 {
-	CLEANUP(status_freep) struct bistable_status *status = world_status(sim);
+	AUTO_STATUS struct bistable_status *status = world_status(sim);
 
 	for (size_t i = 0; i < status->note_count; i++)
 		if (about_firmware(status->notes[i]))
@@ -322,7 +320,7 @@ static void fail_once(const struct stage *stage, const struct system *systems, u
 	unsigned count, int number)
 {
 	struct life life = before(stage, systems);
-	CLEANUP(status_freep) struct bistable_status *status = NULL;
+	AUTO_STATUS struct bistable_status *status = NULL;
 	struct sim *sim = life.sim;
 	const enum slot old = sim->running, cold = stage->life == UPDATED ? SLOT_B : SLOT_A;
 	const bool starts_other = stage->operation == INSTALL || stage->operation == ROLLBACK;

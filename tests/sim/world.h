@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "bistable/bistable.h"
 #include "sim.h"
@@ -54,6 +55,10 @@ int world_rollback(struct sim *sim, enum bistable_activation how, struct error *
 int world_activate(struct sim *sim, enum bistable_activation how, struct error *error);
 /** Free with bistable_status_free(). Fails the test when there is none. */
 struct bistable_status *world_status(struct sim *sim);
+
+DEFINE_CLEANUP(world_status_freep, struct bistable_status *, bistable_status_free)
+
+#define AUTO_STATUS CLEANUP(world_status_freep)
 
 /** Fails the test with the error's text when r < 0. */
 void world_ok(int r, const struct error *error);
