@@ -28,6 +28,13 @@ int error_memory(struct error *error)
 	return error_failed(error, ENOMEM, "out of memory");
 }
 
+int error_pass(struct error *error, const struct error *from)
+{
+	if (error)
+		*error = *from;
+	return -from->number;
+}
+
 void error_prefix(struct error *error, const char *format, ...)
 {
 	char old[ERROR_TEXT_MAX];

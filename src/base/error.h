@@ -34,6 +34,9 @@ int error_set(struct error *error, enum error_kind kind, int number, const char 
 /** error_set() for ENOMEM. Returns -ENOMEM. */
 int error_memory(struct error *error);
 
+/** Passes on an error that another thread or call came to. error may be NULL. Returns -number. */
+int error_pass(struct error *error, const struct error *from);
+
 /** Puts "<text>: " before the message of an error that is set. error may be NULL. */
 void error_prefix(struct error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

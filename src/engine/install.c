@@ -17,6 +17,7 @@
 #include "engine/removable.h"
 #include "engine/target.h"
 #include "engine/verify.h"
+#include "engine/writer.h"
 #include "machine/machine.h"
 #include "source/bundle.h"
 #include "source/source.h"
@@ -225,35 +226,49 @@ static int begin(void *opaque, struct error *error)
 	return r;
 }
 
+/* The next bytes of the image, to where they are checked and written, or (dry run) nowhere. */
+static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, struct error *error)
+{
+	struct target *target = install->target;
+	uint8_t *data = scratch;
+	size_t size = READ_SIZE;
+	int r;
+
+	r = scratch ? 0 : target_room(target, &data, &size, error);
+	if (r == 0)
+		r = bundle_read(install->bundle, data, size, ret_got, error);
+	return r < 0 || scratch ? r : target_commit(target, *ret_got, error);
+}
+
 static int read_system(
 	struct install *install, const struct bundle_payload *payload, struct error *error)
 {
 	struct context *context = install->context;
-	AUTO_FREE uint8_t *data = malloc(READ_SIZE);
+	bool dry_run = install->options->dry_run;
+	AUTO_FREE uint8_t *scratch = dry_run ? malloc(READ_SIZE) : NULL;
 	uint64_t done = 0;
 	size_t got = 1;
-	int r = 0;
+	int r;
 
-	if (!data)
+	if (dry_run && !scratch)
 		return error_memory(error);
 	context_begin_phase(context, "system", payload->size);
 	while (got > 0) {
 		if (context_cancelled(context))
 			return error_failed(error, ECANCELED, "interrupted");
-		r = bundle_read(install->bundle, data, READ_SIZE, &got, error);
-		if (r == 0 && install->options->dry_run)
-			r = target_check_size(install->target, done + got, error);
-		else if (r == 0)
-			r = target_write(install->target, data, got, error);
+		r = pass_on(install, scratch, &got, error);
+		if (r == 0)
+			r = target_check_size(install->target, done += got, error);
 		if (r < 0)
 			return r;
-		done += got;
 		context->progress.fetched = bundle_received(install->bundle);
 		context->progress.written = target_written(install->target);
 		context_progress(context, done);
 	}
 	install->result->system_size = done;
-	return install->options->dry_run ? 0 : target_finish(install->target, error);
+	r = dry_run ? 0 : target_finish(install->target, error);
+	context->progress.written = target_written(install->target);
+	return r;
 }
 
 static int read_boot(
@@ -294,16 +309,16 @@ static bool find_tree(struct install *install, struct verify_tree *ret)
 {
 	const struct cmdline_verity *named = &install->boot.verity;
 	const struct report *report = &install->context->observer.report;
+	const struct image *image = target_image(install->target);
 	const struct verity *found;
-	uint64_t tree = 0;
+	uint64_t tree = image->tree;
 
 	if (!named->root_hash[0])
 		return false;
-	found = target_verity(install->target, &tree);
+	found = image->has_verity ? &image->verity : NULL;
 	if (found)
 		ret->verity = *found;
-	if (!found && verify_tree_of_table(named, ret)
-		&& ret->start < target_size(install->target)) {
+	if (!found && verify_tree_of_table(named, ret) && ret->start < image->size) {
 		found = &ret->verity;
 		tree = ret->start;
 	}
@@ -329,8 +344,7 @@ static int verify(struct install *install, struct error *error)
 	int r;
 
 	r = verify_image(install->context, target_partition(install->target),
-		target_size(install->target), target_digest(install->target),
-		find_tree(install, &tree) ? &tree : NULL, error);
+		target_image(install->target), find_tree(install, &tree) ? &tree : NULL, error);
 	if (r < 0)
 		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
 			target_device(install->target));
@@ -373,7 +387,7 @@ static int complete(struct install *install, struct error *error)
 	state->payloads[0] = install->boot.payload;
 	strcpy(state->payloads[1].role, "system");
 	state->payloads[1].size = target_size(install->target);
-	memcpy(state->payloads[1].sha256, target_digest(install->target), SHA256_SIZE);
+	memcpy(state->payloads[1].sha256, target_image(install->target)->sha256, SHA256_SIZE);
 	state->payload_count = 2;
 	state->boot_file = install->boot.bound;
 	state->has_boot_file = true;

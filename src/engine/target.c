@@ -3,16 +3,20 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "crypto/sha256.h"
+#include "base/thread.h"
 #include "engine/context.h"
-#include "format/verity.h"
+#include "engine/writer.h"
 #include "machine/machine.h"
 
-#define BLOCK 4096u
+#define CHUNKS 4u /* of the image that are in memory at once */
+
+struct chunk {
+	uint8_t *data; /* CHUNK_SIZE bytes */
+	size_t size;
+};
 
 struct target {
 	struct machine *machine;
@@ -21,22 +25,39 @@ struct target {
 	uint64_t capacity;
 	int (*begin)(void *opaque, struct error *error);
 	void *opaque;
+	uint64_t size; /* bytes that the caller gave */
 
-	struct sha256 *hash;
-	uint8_t digest[SHA256_SIZE];
-	uint8_t *chunk; /* TARGET_CHUNK bytes of the image that were not looked at yet */
-	size_t fill;
-	uint8_t *present;     /* what the partition holds in their place */
-	uint64_t offset;      /* of the chunk */
-	uint8_t first[BLOCK]; /* the image's first block: written last */
-	size_t first_size;
-	bool begun;
-	uint64_t written;
+	struct writer writer; /* the thread's, while it runs */
+	pthread_t thread;
+	bool started;
 
-	bool has_verity;
-	struct verity verity;
-	uint64_t tree;
+	pthread_mutex_t lock; /* of all below, but for the caller's chunk[given % CHUNKS] */
+	pthread_cond_t changed;
+	struct chunk chunk[CHUNKS];
+	uint64_t given, done; /* chunks: handed over by the caller, done with by the thread */
+	bool complete;        /* by the caller: the image has no more chunks */
+	bool stop;            /* by the caller: give up */
+	bool asks;            /* by the thread: `begin` is wanted */
+	bool ended;           /* by the thread, with its result */
+	int result;
+	struct error error; /* of `begin`, then of the thread */
+	uint64_t written;   /* bytes */
 };
+
+/* On the thread: what is not its business is done by the caller. */
+static int ask_to_begin(void *opaque, struct error *error)
+{
+	struct target *target = opaque;
+
+	LOCKED(&target->lock);
+	target->asks = true;
+	pthread_cond_broadcast(&target->changed);
+	while (target->asks && !target->stop)
+		pthread_cond_wait(&target->changed, &target->lock);
+	if (target->stop)
+		return error_failed(error, ECANCELED, "interrupted");
+	return target->result < 0 ? error_pass(error, &target->error) : 0;
+}
 
 int target_open(struct context *context, enum slot slot,
 	int (*begin)(void *opaque, struct error *error), void *opaque, struct target **ret,
@@ -48,22 +69,29 @@ int target_open(struct context *context, enum slot slot,
 
 	if (!target)
 		return error_memory(error);
+	pthread_mutex_init(&target->lock, NULL);
+	pthread_cond_init(&target->changed, NULL);
 	target->machine = machine;
 	target->device = context->config.system_device[slot];
 	target->begin = begin;
 	target->opaque = opaque;
-	target->chunk = malloc(TARGET_CHUNK);
-	target->present = malloc(TARGET_CHUNK);
-	if (!target->chunk || !target->present)
-		return error_memory(error);
-	r = sha256_new(&target->hash, error);
-	if (r < 0)
-		return r;
+	for (size_t i = 0; i < CHUNKS; i++) {
+		target->chunk[i].data = aligned_new(CHUNK_SIZE);
+		if (!target->chunk[i].data)
+			return error_memory(error);
+	}
 	r = machine->ops->partition_open(
 		machine, target->device, PARTITION_WRITE, &target->partition, error);
 	if (r < 0)
 		return r;
 	target->capacity = machine->ops->partition_size(machine, target->partition);
+	target->writer.machine = machine;
+	target->writer.partition = target->partition;
+	target->writer.begin = ask_to_begin;
+	target->writer.opaque = target;
+	r = writer_init(&target->writer, target->capacity, error);
+	if (r < 0)
+		return r;
 	*ret = TAKE(target);
 	return 0;
 }
@@ -78,110 +106,6 @@ const char *target_device(const struct target *target)
 	return target->device;
 }
 
-/*
- * From here on the partition is no image any more: without its first block nothing mounts it, not
- * even an old superblock over new blocks.
- */
-static int begin(struct target *target, struct error *error)
-{
-	static const uint8_t zeroes[BLOCK];
-	struct machine *machine = target->machine;
-	size_t size = target->capacity < BLOCK ? (size_t)target->capacity : BLOCK;
-	int r;
-
-	if (target->begun)
-		return 0;
-	r = target->begin(target->opaque, error);
-	if (r < 0)
-		return r;
-	target->begun = true;
-	r = machine->ops->partition_write(machine, target->partition, 0, zeroes, size, error);
-	if (r < 0)
-		return r;
-	return machine->ops->partition_flush(machine, target->partition, error);
-}
-
-/* The smallest run of blocks that holds every difference; false if there is none. */
-static bool differing_range(
-	const uint8_t *a, const uint8_t *b, size_t size, size_t *ret_start, size_t *ret_end)
-{
-	size_t start = 0, end = size;
-
-	if (memcmp(a, b, size) == 0)
-		return false;
-	while (memcmp(a + start, b + start, size - start < BLOCK ? size - start : BLOCK) == 0)
-		start += BLOCK;
-	while (end > start) {
-		size_t tail = (end - 1) / BLOCK * BLOCK;
-
-		if (memcmp(a + tail, b + tail, end - tail) != 0)
-			break;
-		end = tail;
-	}
-	*ret_start = start;
-	*ret_end = end;
-	return true;
-}
-
-/* A verity superblock lies right behind the data it protects. */
-static void look_for_verity(struct target *target)
-{
-	for (size_t i = 0; !target->has_verity && i + VERITY_SUPERBLOCK_SIZE <= target->fill;
-		i += BLOCK) {
-		uint64_t offset = target->offset + i, end;
-		struct verity verity;
-
-		if (!verity_is_superblock(target->chunk + i))
-			continue;
-		if (verity_parse((struct span){ target->chunk + i, VERITY_SUPERBLOCK_SIZE },
-			    &verity, NULL)
-				< 0
-			|| __builtin_mul_overflow(verity.data_blocks, verity.data_block_size, &end)
-			|| end != offset)
-			continue;
-		target->has_verity = true;
-		target->verity = verity;
-		target->tree = offset + verity.hash_block_size;
-	}
-}
-
-static int write_chunk(struct target *target, struct error *error)
-{
-	struct machine *machine = target->machine;
-	size_t start, end, skip = 0;
-	int r;
-
-	if (target->fill == 0)
-		return 0;
-	r = machine->ops->partition_read(
-		machine, target->partition, target->offset, target->present, target->fill, error);
-	if (r < 0)
-		return r;
-	look_for_verity(target);
-	if (target->offset == 0) {
-		target->first_size = target->fill < BLOCK ? target->fill : BLOCK;
-		memcpy(target->first, target->chunk, target->first_size);
-		skip = target->first_size;
-	}
-	if (differing_range(target->chunk, target->present, target->fill, &start, &end)) {
-		r = begin(target, error);
-		if (r < 0)
-			return r;
-		if (start < skip)
-			start = skip;
-		if (start < end) {
-			r = machine->ops->partition_write(machine, target->partition,
-				target->offset + start, target->chunk + start, end - start, error);
-			if (r < 0)
-				return r;
-			target->written += end - start;
-		}
-	}
-	target->offset += target->fill;
-	target->fill = 0;
-	return 0;
-}
-
 int target_check_size(const struct target *target, uint64_t size, struct error *error)
 {
 	if (size <= target->capacity)
@@ -190,80 +114,166 @@ int target_check_size(const struct target *target, uint64_t size, struct error *
 		target->device, (unsigned long long)target->capacity);
 }
 
-int target_write(struct target *target, const void *data, size_t size, struct error *error)
+/* The thread's next chunk, or NULL when the image is complete or given up. */
+static struct chunk *take(struct target *target)
 {
-	const uint8_t *bytes = data;
+	LOCKED(&target->lock);
+	while (target->done == target->given && !target->complete && !target->stop)
+		pthread_cond_wait(&target->changed, &target->lock);
+	if (target->stop || target->done == target->given)
+		return NULL;
+	return &target->chunk[target->done % CHUNKS];
+}
+
+static void give_back(struct target *target)
+{
+	LOCKED(&target->lock);
+	target->chunk[target->done++ % CHUNKS].size = 0;
+	target->written = target->writer.written;
+	pthread_cond_broadcast(&target->changed);
+}
+
+static void *run(void *opaque)
+{
+	struct target *target = opaque;
+	struct error error = { 0 };
+	struct chunk *chunk;
+	int r = 0;
+
+	while (r == 0 && (chunk = take(target))) {
+		r = writer_write(&target->writer, chunk->data, chunk->size, &error);
+		give_back(target);
+	}
+	if (r == 0 && target->complete)
+		r = writer_finish(&target->writer, &error);
+	LOCKED(&target->lock);
+	target->written = target->writer.written;
+	target->result = r;
+	target->error = error;
+	target->ended = true;
+	pthread_cond_broadcast(&target->changed);
+	return NULL;
+}
+
+/*
+ * From here on the partition is no image any more: without its first block nothing mounts it, not
+ * even an old superblock over new blocks.
+ */
+static int begin(struct target *target, struct error *error)
+{
+	static const uint8_t zeroes[WRITER_BLOCK] __attribute__((aligned(WRITER_BLOCK)));
+	struct machine *machine = target->machine;
+	size_t size = target->capacity < WRITER_BLOCK ? (size_t)target->capacity : WRITER_BLOCK;
 	int r;
 
-	r = target_check_size(target, target_size(target) + size, error);
-	if (r < 0)
-		return r;
-	r = sha256_update(target->hash, data, size, error);
-	if (r < 0)
-		return r;
-	while (size > 0) {
-		size_t part = TARGET_CHUNK - target->fill;
+	r = target->begin(target->opaque, error);
+	if (r == 0)
+		r = machine->ops->partition_write(
+			machine, target->partition, 0, zeroes, size, error);
+	if (r == 0)
+		r = machine->ops->partition_flush(machine, target->partition, error);
+	return r;
+}
 
-		if (part > size)
-			part = size;
-		memcpy(target->chunk + target->fill, bytes, part);
-		target->fill += part;
-		bytes += part;
-		size -= part;
-		if (target->fill == TARGET_CHUNK) {
-			r = write_chunk(target, error);
-			if (r < 0)
-				return r;
+/* Until at most `chunks` are with the thread, or it has ended. The lock is held. */
+static int wait_for(struct target *target, uint64_t chunks, struct error *error)
+{
+	for (;;) {
+		if (target->asks) {
+			/* The thread waits for the answer: nobody wants the lock. */
+			target->result = begin(target, &target->error);
+			target->asks = false;
+			pthread_cond_broadcast(&target->changed);
 		}
+		if (target->ended)
+			return target->result < 0 ? error_pass(error, &target->error) : 0;
+		if (target->given - target->done <= chunks && !target->complete)
+			return 0;
+		pthread_cond_wait(&target->changed, &target->lock);
 	}
+}
+
+int target_room(struct target *target, uint8_t **ret, size_t *ret_size, struct error *error)
+{
+	struct chunk *chunk;
+	int r;
+
+	LOCKED(&target->lock);
+	r = wait_for(target, CHUNKS - 1, error);
+	if (r < 0)
+		return r;
+	chunk = &target->chunk[target->given % CHUNKS];
+	*ret = chunk->data + chunk->size;
+	*ret_size = CHUNK_SIZE - chunk->size;
 	return 0;
+}
+
+/* Hands the caller's chunk over. */
+static int give(struct target *target, bool complete, struct error *error)
+{
+	int r;
+
+	if (!target->started) {
+		r = thread_start(&target->thread, run, target, error);
+		if (r < 0)
+			return r;
+		target->started = true;
+	}
+	LOCKED(&target->lock);
+	if (target->chunk[target->given % CHUNKS].size > 0)
+		target->given++;
+	target->complete = complete;
+	pthread_cond_broadcast(&target->changed);
+	return 0;
+}
+
+int target_commit(struct target *target, size_t size, struct error *error)
+{
+	struct chunk *chunk = &target->chunk[target->given % CHUNKS];
+	int r;
+
+	r = target_check_size(target, target->size + size, error);
+	if (r < 0)
+		return r;
+	target->size += size;
+	chunk->size += size;
+	if (chunk->size < CHUNK_SIZE)
+		return 0;
+	r = give(target, false, error);
+	if (r < 0 || target->size > CHUNK_SIZE)
+		return r;
+	/* It nearly always tells that something differs: then the slot is disabled at once. */
+	LOCKED(&target->lock);
+	return wait_for(target, 0, error);
 }
 
 int target_finish(struct target *target, struct error *error)
 {
-	struct machine *machine = target->machine;
 	int r;
 
-	if (target_size(target) == 0)
+	if (target->size == 0)
 		return error_failed(error, EBADMSG, "the image is empty");
-	r = write_chunk(target, error);
+	r = give(target, true, error);
 	if (r < 0)
 		return r;
-	r = sha256_final(target->hash, target->digest, error);
-	if (r < 0 || !target->begun)
-		return r;
-	r = machine->ops->partition_flush(machine, target->partition, error);
-	if (r < 0)
-		return r;
-	r = machine->ops->partition_write(
-		machine, target->partition, 0, target->first, target->first_size, error);
-	if (r < 0)
-		return r;
-	target->written += target->first_size;
-	return machine->ops->partition_flush(machine, target->partition, error);
+	LOCKED(&target->lock);
+	return wait_for(target, 0, error);
 }
 
 uint64_t target_size(const struct target *target)
 {
-	return target->offset + target->fill;
+	return target->size;
 }
 
-uint64_t target_written(const struct target *target)
+uint64_t target_written(struct target *target)
 {
+	LOCKED(&target->lock);
 	return target->written;
 }
 
-const uint8_t *target_digest(const struct target *target)
+const struct image *target_image(const struct target *target)
 {
-	return target->digest;
-}
-
-const struct verity *target_verity(const struct target *target, uint64_t *ret_tree)
-{
-	if (!target->has_verity)
-		return NULL;
-	*ret_tree = target->tree;
-	return &target->verity;
+	return &target->writer.image;
 }
 
 struct partition *target_partition(struct target *target)
@@ -271,13 +281,26 @@ struct partition *target_partition(struct target *target)
 	return target->partition;
 }
 
+static void stop(struct target *target)
+{
+	LOCKED(&target->lock);
+	target->stop = true;
+	pthread_cond_broadcast(&target->changed);
+}
+
 void target_close(struct target *target)
 {
 	if (!target)
 		return;
+	if (target->started) {
+		stop(target);
+		pthread_join(target->thread, NULL);
+	}
 	target->machine->ops->partition_close(target->machine, target->partition);
-	sha256_free(target->hash);
-	free(target->chunk);
-	free(target->present);
+	writer_done(&target->writer);
+	for (size_t i = 0; i < CHUNKS; i++)
+		free(target->chunk[i].data);
+	pthread_mutex_destroy(&target->lock);
+	pthread_cond_destroy(&target->changed);
 	free(target);
 }

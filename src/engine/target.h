@@ -9,18 +9,17 @@
 
 struct context;
 struct error;
+struct image;
 struct partition;
 struct target;
-struct verity;
-
-/** Bytes that are compared and written in one go. */
-#define TARGET_CHUNK (1u << 20)
 
 /**
  * The partition that an image is streamed into. What it holds already is not written again; what
  * differs is written so that a half-written image never mounts (facts of old superblocks over new
  * blocks): first block zeroed, flush, the rest, flush, first block, flush.
- * `begin` is called once, before the first write. *ret belongs to the caller (target_close).
+ * A thread of the target hashes, compares and writes while the caller gets the next bytes.
+ * `begin` is called once, before the first write, on the caller's thread inside one of the
+ * functions below. *ret belongs to the caller (target_close).
  */
 int target_open(struct context *context, enum slot slot,
 	int (*begin)(void *opaque, struct error *error), void *opaque, struct target **ret,
@@ -34,24 +33,21 @@ const char *target_device(const struct target *target);
 /** Whether an image of `size` bytes fits. -EFBIG when not. */
 int target_check_size(const struct target *target, uint64_t size, struct error *error);
 
-/** Appends image bytes. -EFBIG when the image does not fit. */
-int target_write(struct target *target, const void *data, size_t size, struct error *error);
+/** Room for the next bytes of the image, borrowed until target_commit(). Waits for it. */
+int target_room(struct target *target, uint8_t **ret, size_t *ret_size, struct error *error);
+/** `size` bytes were put there. -EFBIG when the image does not fit. */
+int target_commit(struct target *target, size_t size, struct error *error);
 /** Ends the image: all of it is on the medium. */
 int target_finish(struct target *target, struct error *error);
 
 /** Bytes of the image so far, and bytes that were written because they differed. */
 uint64_t target_size(const struct target *target);
-uint64_t target_written(const struct target *target);
-/** The SHA-256 of the image, after target_finish(). */
-const uint8_t *target_digest(const struct target *target);
-/**
- * The verity superblock that was seen in the stream at the end of its own data, or NULL.
- * *ret_tree is the byte offset of its hash tree.
- */
-const struct verity *target_verity(const struct target *target, uint64_t *ret_tree);
+uint64_t target_written(struct target *target);
+/** The image, after target_finish(). */
+const struct image *target_image(const struct target *target);
 struct partition *target_partition(struct target *target);
 
-/** NULL is fine. */
+/** What is under way is given up. NULL is fine. */
 void target_close(struct target *target);
 
 static inline void target_closep(struct target **target)

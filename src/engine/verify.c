@@ -2,201 +2,170 @@
 #include "engine/verify.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
+#include <isa-l/crc64.h>
+
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "engine/context.h"
-#include "engine/target.h"
+#include "engine/writer.h"
 #include "format/cmdline.h"
 #include "machine/machine.h"
 
-/* Walks a hash tree from its leaves, holding the current block of each level. */
-struct walk {
-	struct machine *machine;
+#define PIECE_CHUNKS 8u /* that a thread takes at once: their hashes are read together */
+#define THREADS_MAX  4u
+
+/** What the threads share. */
+struct verify {
+	struct context *context; /* but for its machine, for the caller's thread alone */
 	struct partition *partition;
-	const struct verify_tree *tree;
-	struct verity_layout layout;
-	struct sha256 *hash;
-	uint8_t *blocks;                    /* one hash block per level */
-	uint64_t loaded[VERITY_LEVELS_MAX]; /* index + 1 of the block of each level; 0: none */
+	const struct image *image;
+	const struct verify_tree *tree; /* NULL: none */
+	atomic_uint_fast64_t next;      /* chunk that nobody has taken yet */
+	atomic_uint_fast64_t done;      /* bytes */
+	atomic_bool stop;
 };
 
-static void walk_done(struct walk *walk)
-{
-	sha256_free(walk->hash);
-	free(walk->blocks);
-}
+/** One thread. */
+struct checker {
+	struct verify *verify;
+	pthread_t thread;
+	bool started;
+	bool is_caller;
+	uint8_t *data; /* CHUNK_SIZE bytes */
+	struct hashtree *hashtree;
+	int result;
+	struct error error;
+};
 
-#define AUTO_WALK CLEANUP(walk_done)
-
-static int walk_init(struct walk *walk, struct error *error)
+static int check_chunk(struct checker *checker, uint64_t chunk)
 {
-	const struct verity *verity = &walk->tree->verity;
+	struct verify *verify = checker->verify;
+	struct machine *machine = verify->context->machine;
+	uint64_t offset = chunk * CHUNK_SIZE, left = verify->image->size - offset;
+	size_t size = left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE;
 	int r;
 
-	r = verity_lay_out(verity, SHA256_SIZE, &walk->layout, error);
+	r = machine->ops->partition_read(
+		machine, verify->partition, offset, checker->data, size, &checker->error);
 	if (r < 0)
 		return r;
-	walk->blocks = calloc(walk->layout.level_count + 1, verity->hash_block_size);
-	if (!walk->blocks)
-		return error_memory(error);
-	return sha256_new(&walk->hash, error);
-}
-
-static int hash_block(struct walk *walk, const uint8_t *block, size_t size,
-	uint8_t ret[SHA256_SIZE], struct error *error)
-{
-	const struct verity *verity = &walk->tree->verity;
-	int r;
-
-	r = sha256_reset(walk->hash, error);
-	if (r == 0)
-		r = sha256_update(walk->hash, verity->salt, verity->salt_size, error);
-	if (r == 0)
-		r = sha256_update(walk->hash, block, size, error);
-	return r < 0 ? r : sha256_final(walk->hash, ret, error);
-}
-
-static int check_digest(struct walk *walk, size_t level, uint64_t index,
-	const uint8_t digest[SHA256_SIZE], struct error *error);
-
-/* Loads a hash block and proves it against its parent, up to the root hash. */
-static int load_block(struct walk *walk, size_t level, uint64_t index, struct error *error)
-{
-	uint32_t size = walk->tree->verity.hash_block_size;
-	uint8_t *block = walk->blocks + level * size, digest[SHA256_SIZE];
-	uint64_t place;
-	int r;
-
-	if (walk->loaded[level] == index + 1)
-		return 0;
-	walk->loaded[level] = 0;
-	place = walk->tree->start + (walk->layout.level_start[level] + index) * size;
-	r = walk->machine->ops->partition_read(
-		walk->machine, walk->partition, place, block, size, error);
-	if (r == 0)
-		r = hash_block(walk, block, size, digest, error);
-	if (r == 0)
-		r = check_digest(walk, level + 1, index, digest, error);
-	if (r == 0)
-		walk->loaded[level] = index + 1;
+	if (crc64_ecma_refl(0, checker->data, size) != verify->image->sums[chunk])
+		return error_failed(&checker->error, EIO,
+			"what was read back from the partition is not what was written (in the %zu "
+			"bytes at offset %llu): the medium is failing",
+			size, (unsigned long long)offset);
+	if (checker->hashtree)
+		r = hashtree_check(checker->hashtree, offset, checker->data, size, &checker->error);
+	atomic_fetch_add(&verify->done, size);
 	return r;
 }
 
-/* Checks the digest of block `index` of the level below `level`; level 0 holds the data's. */
-static int check_digest(struct walk *walk, size_t level, uint64_t index,
-	const uint8_t digest[SHA256_SIZE], struct error *error)
+/* The caller's thread, which the observer belongs to, looks after the others meanwhile. */
+static int attend(struct checker *checker)
 {
-	uint32_t per_block = walk->layout.hashes_per_block;
-	uint32_t size = walk->tree->verity.hash_block_size;
-	const uint8_t *wanted = walk->tree->root_hash;
-	int r;
+	struct context *context = checker->verify->context;
 
-	if (level < walk->layout.level_count) {
-		r = load_block(walk, level, index / per_block, error);
-		if (r < 0)
-			return r;
-		wanted = walk->blocks + level * size + index % per_block * (size / per_block);
-	}
-	if (memcmp(wanted, digest, SHA256_SIZE) == 0)
-		return 0;
-	if (level == walk->layout.level_count)
-		return error_failed(error, EBADMSG,
-			"the image's hash tree has another root hash than the UKI's command line "
-			"names: UKI and image do not belong together");
-	return error_failed(error, EBADMSG,
-		"%s block %llu does not match the image's hash tree (level %zu): the image is "
-		"damaged",
-		level == 0 ? "data" : "hash", (unsigned long long)index, level);
+	if (context_cancelled(context))
+		return error_failed(&checker->error, ECANCELED, "interrupted while reading back");
+	context_progress(context, atomic_load(&checker->verify->done));
+	return 0;
 }
 
-/* Checks the data blocks among the `size` bytes read at `offset`, both multiples of a block. */
-static int check_data(
-	struct walk *walk, uint64_t offset, const uint8_t *data, size_t size, struct error *error)
+static int check_piece(struct checker *checker, uint64_t chunk, uint64_t end)
 {
-	const struct verity *verity = &walk->tree->verity;
-	uint32_t block = verity->data_block_size;
+	int r = 0;
 
-	for (size_t i = 0; i + block <= size; i += block) {
-		uint64_t index = (offset + i) / block;
-		uint8_t digest[SHA256_SIZE];
-		int r;
-
-		if (index >= verity->data_blocks)
+	for (; r == 0 && chunk < end; chunk++) {
+		if (atomic_load(&checker->verify->stop))
 			return 0;
-		r = hash_block(walk, data + i, block, digest, error);
+		r = checker->is_caller ? attend(checker) : 0;
 		if (r == 0)
-			r = check_digest(walk, 0, index, digest, error);
-		if (r < 0)
-			return r;
+			r = check_chunk(checker, chunk);
 	}
-	return 0;
+	return r;
 }
 
-static int check_extent(const struct walk *walk, uint64_t size, struct error *error)
+static void *run(void *opaque)
 {
-	const struct verity *verity = &walk->tree->verity;
-	uint64_t data, tree, end;
+	struct checker *checker = opaque;
+	struct verify *verify = checker->verify;
+	uint64_t chunks = (verify->image->size + CHUNK_SIZE - 1) / CHUNK_SIZE, chunk;
 
-	if (__builtin_mul_overflow(verity->data_blocks, verity->data_block_size, &data)
-		|| __builtin_mul_overflow(walk->layout.total_blocks, verity->hash_block_size, &tree)
-		|| __builtin_add_overflow(walk->tree->start, tree, &end) || data > size
-		|| end > size)
-		return error_failed(error, EBADMSG,
-			"the image ends before its hash tree does: it is truncated");
-	return 0;
+	while (checker->result == 0 && !atomic_load(&verify->stop)
+		&& (chunk = atomic_fetch_add(&verify->next, PIECE_CHUNKS)) < chunks) {
+		uint64_t end = chunk + PIECE_CHUNKS < chunks ? chunk + PIECE_CHUNKS : chunks;
+
+		checker->result = check_piece(checker, chunk, end);
+	}
+	if (checker->result < 0)
+		atomic_store(&verify->stop, true);
+	return NULL;
 }
 
-int verify_image(struct context *context, struct partition *partition, uint64_t size,
-	const uint8_t digest[SHA256_SIZE], const struct verify_tree *tree, struct error *error)
+static int checker_init(struct checker *checker, struct verify *verify, struct error *error)
 {
-	AUTO_WALK struct walk walk = {
-		.machine = context->machine,
-		.partition = partition,
-		.tree = tree,
-	};
-	AUTO_FREE uint8_t *data = malloc(TARGET_CHUNK);
-	AUTO_SHA256 struct sha256 *whole = NULL;
-	uint8_t found[SHA256_SIZE];
-	uint64_t done = 0;
-	int r;
-
-	if (!data)
+	checker->verify = verify;
+	checker->data = aligned_new(CHUNK_SIZE);
+	if (!checker->data)
 		return error_memory(error);
-	context_begin_phase(context, "verify", size);
-	r = sha256_new(&whole, error);
-	if (r == 0 && tree)
-		r = walk_init(&walk, error);
-	if (r == 0 && tree)
-		r = check_extent(&walk, size, error);
-	while (r == 0 && done < size) {
-		uint64_t left = size - done;
-		size_t part = left < TARGET_CHUNK ? (size_t)left : TARGET_CHUNK;
+	if (!verify->tree)
+		return 0;
+	return hashtree_new(verify->context->machine, verify->partition, verify->image->size,
+		verify->tree, &checker->hashtree, error);
+}
 
-		if (context_cancelled(context))
-			return error_failed(error, ECANCELED, "interrupted while reading back");
-		r = context->machine->ops->partition_read(
-			context->machine, partition, done, data, part, error);
-		if (r == 0)
-			r = sha256_update(whole, data, part, error);
-		if (r == 0 && tree)
-			r = check_data(&walk, done, data, part, error);
-		done += part;
-		context_progress(context, done);
+static size_t count_threads(const struct image *image)
+{
+	uint64_t pieces = image->size / (PIECE_CHUNKS * CHUNK_SIZE);
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t count = THREADS_MAX;
+
+	if (processors >= 1 && (size_t)processors < count)
+		count = (size_t)processors;
+	if (pieces < count)
+		count = pieces < 1 ? 1 : (size_t)pieces;
+	return count;
+}
+
+int verify_image(struct context *context, struct partition *partition, const struct image *image,
+	const struct verify_tree *tree, struct error *error)
+{
+	struct verify verify = {
+		.context = context, .partition = partition, .image = image, .tree = tree
+	};
+	struct checker checkers[THREADS_MAX] = { 0 };
+	size_t count = count_threads(image);
+	int r = 0;
+
+	context_begin_phase(context, "verify", image->size);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		r = checker_init(&checkers[i], &verify, error);
+		if (r == 0 && i > 0)
+			r = thread_start(&checkers[i].thread, run, &checkers[i], error);
+		checkers[i].started = r == 0 && i > 0;
+	}
+	checkers[0].is_caller = true;
+	if (r == 0)
+		run(&checkers[0]);
+	else
+		atomic_store(&verify.stop, true);
+	for (size_t i = 0; i < count; i++) {
+		if (checkers[i].started)
+			pthread_join(checkers[i].thread, NULL);
+		if (r == 0 && checkers[i].result < 0)
+			r = error_pass(error, &checkers[i].error);
+		hashtree_free(checkers[i].hashtree);
+		free(checkers[i].data);
 	}
 	if (r == 0)
-		r = sha256_final(whole, found, error);
-	if (r < 0)
-		return r;
-	if (memcmp(found, digest, SHA256_SIZE) != 0)
-		return error_failed(error, EIO,
-			"what was read back from the partition is not what was written: the "
-			"medium is failing");
-	return 0;
+		context_progress(context, image->size);
+	return r;
 }
 
 bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret)

@@ -192,12 +192,12 @@ static int open_place(const struct root_dir *root, const char *device, const str
 }
 
 /* A second descriptor, past the page cache; -1 where the file system has no such thing. */
-static int open_direct(int fd)
+static int open_direct(int fd, bool writable)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	return open(path, (writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
 }
 
 int linux_partition_open(struct machine *machine, const char *device, enum partition_mode mode,
@@ -228,7 +228,7 @@ int linux_partition_open(struct machine *machine, const char *device, enum parti
 	if (r < 0)
 		return r;
 	partition->writable = mode == PARTITION_WRITE;
-	partition->direct = open_direct(partition->fd);
+	partition->direct = open_direct(partition->fd, partition->writable);
 	*ret = TAKE(partition);
 	return 0;
 }

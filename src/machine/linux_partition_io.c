@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "machine/linux_partition.h"
 #include "machine/linux_private.h"
 
@@ -41,16 +42,6 @@ void partition_free(struct partition *partition)
 	free(partition->name);
 	free(partition);
 }
-
-static void unlock(pthread_mutex_t **lock)
-{
-	pthread_mutex_unlock(*lock);
-}
-
-/* Holds the lock until the end of the scope. */
-#define LOCKED(partition)                                              \
-	CLEANUP(unlock) pthread_mutex_t *locked_ = &(partition)->lock; \
-	pthread_mutex_lock(locked_)
 
 static int check_range(const struct partition *partition, const char *what, uint64_t offset,
 	size_t size, struct error *error)
@@ -146,7 +137,7 @@ static int fill_window(struct partition *partition, uint64_t offset)
 /* Through the window, which also reads ahead. 0 or -errno. */
 static int read_windowed(struct partition *partition, uint8_t *data, size_t size, uint64_t offset)
 {
-	LOCKED(partition);
+	LOCKED(&partition->lock);
 
 	while (size > 0) {
 		const struct extent *at = &partition->window_at;
@@ -171,7 +162,7 @@ static int read_windowed(struct partition *partition, uint8_t *data, size_t size
 /* Whether the window has it, or a sequential reader will want what follows. */
 static bool wants_window(struct partition *partition, size_t size, uint64_t offset)
 {
-	LOCKED(partition);
+	LOCKED(&partition->lock);
 
 	return size < WINDOW_SIZE
 	       && (offset == partition->expected
@@ -181,7 +172,7 @@ static bool wants_window(struct partition *partition, size_t size, uint64_t offs
 
 static void expect(struct partition *partition, uint64_t offset)
 {
-	LOCKED(partition);
+	LOCKED(&partition->lock);
 
 	partition->expected = offset;
 }
@@ -237,7 +228,7 @@ static int note_written(struct partition *partition, uint64_t offset, size_t siz
 {
 	struct extent *dirty = &partition->dirty;
 
-	LOCKED(partition);
+	LOCKED(&partition->lock);
 	partition->window_at = (struct extent){ 0 };
 	if (dirty->start == dirty->end)
 		*dirty = (struct extent){ offset, offset + size };
@@ -249,19 +240,50 @@ static int note_written(struct partition *partition, uint64_t offset, size_t siz
 	return partition->dirty_bytes < WRITEBACK_BYTES ? 0 : write_back(partition);
 }
 
+/* Past the page cache, as far as that is aligned. Bytes written, or -errno. */
+static ssize_t write_direct(
+	struct partition *partition, const uint8_t *data, size_t size, uint64_t offset)
+{
+	size_t done = 0, whole = size / ALIGNMENT * ALIGNMENT;
+
+	if (partition->direct < 0 || !is_aligned(data, whole, offset))
+		return 0;
+	while (done < whole) {
+		ssize_t n = pwrite(
+			partition->direct, data + done, whole - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* Some file systems open with O_DIRECT and then refuse each write. */
+		if (n < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
+			break;
+		if (n < 0)
+			return -errno;
+		done += (size_t)n;
+		if (n == 0 || n % ALIGNMENT != 0)
+			break;
+	}
+	return (ssize_t)done;
+}
+
 int linux_partition_write(struct machine *machine, struct partition *partition, uint64_t offset,
 	const void *data, size_t size, struct error *error)
 {
-	size_t done = 0;
 	int r = check_range(partition, "write", offset, size, error);
+	size_t done, direct;
+	ssize_t n;
 
 	(void)machine;
 	if (r < 0)
 		return r;
 	if (!partition->writable)
 		return error_failed(error, EBADF, "%s was opened for reading", partition->name);
+	n = write_direct(partition, data, size, offset);
+	if (n < 0)
+		return io_failed(partition, "write to", offset, (int)-n, error);
+	done = direct = (size_t)n;
 	while (done < size) {
-		ssize_t n = pwrite(partition->fd, (const uint8_t *)data + done, size - done,
+		n = pwrite(partition->fd, (const uint8_t *)data + done, size - done,
 			(off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
@@ -271,14 +293,14 @@ int linux_partition_write(struct machine *machine, struct partition *partition, 
 				partition, "write to", offset + done, n < 0 ? errno : EIO, error);
 		done += (size_t)n;
 	}
-	r = note_written(partition, offset, size);
+	r = note_written(partition, offset + direct, size - direct);
 	return r < 0 && r != -ENOSYS ? io_failed(partition, "write back", offset, -r, error) : 0;
 }
 
 int linux_partition_flush(struct machine *machine, struct partition *partition, struct error *error)
 {
 	(void)machine;
-	LOCKED(partition);
+	LOCKED(&partition->lock);
 	/* On a block device this flushes the drive's cache as well. */
 	if (partition->writable && fdatasync(partition->fd) < 0)
 		return error_failed(error, errno,

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "crypto/sha256.h"
+#include "format/verity.h"
+
+struct error;
+struct machine;
+struct partition;
+
+/** Bytes that are compared and written in one go; every chunk of an image but the last has it. */
+#define CHUNK_SIZE (1u << 20)
+
+/** Blocks in which differences are found. */
+#define WRITER_BLOCK 4096u
+
+/** What an image is, told by the writer as it goes by. */
+struct image {
+	uint64_t size; /* bytes so far */
+	uint8_t sha256[SHA256_SIZE];
+	uint64_t *sums; /* CRC-64 (ECMA-182) of each chunk, to compare with what is read back */
+	size_t capacity;
+	bool has_verity; /* a verity superblock was seen right behind its own data */
+	struct verity verity;
+	uint64_t tree; /* byte offset of its hash tree */
+};
+
+/**
+ * Writes an image to a partition, chunk after chunk: what the partition holds already is not
+ * written again, and its first block never is (writer_first()), since whoever finds a superblock
+ * may mount what lies behind it.
+ */
+struct writer {
+	struct machine *machine;     /* borrowed */
+	struct partition *partition; /* borrowed */
+	/** Called before the first write, once. */
+	int (*begin)(void *opaque, struct error *error);
+	void *opaque;
+	struct image image;
+	struct sha256 *hash;
+	uint8_t *present; /* what the partition holds */
+	uint8_t *first;   /* the image's first block */
+	size_t first_size;
+	bool begun;       /* something was written */
+	uint64_t written; /* bytes */
+};
+
+/** `capacity`: bytes that the partition holds. The other fields are set by the caller. */
+int writer_init(struct writer *writer, uint64_t capacity, struct error *error);
+void writer_done(struct writer *writer);
+
+/** A chunk; `data` is aligned to WRITER_BLOCK. Only the last one is shorter than CHUNK_SIZE. */
+int writer_write(struct writer *writer, const uint8_t *data, size_t size, struct error *error);
+/** Ends the image: its digest, a flush, the first block, another flush. */
+int writer_finish(struct writer *writer, struct error *error);
+
+/** `size` bytes aligned for direct I/O, owned by the caller (free). NULL: out of memory. */
+uint8_t *aligned_new(size_t size);
