@@ -12,6 +12,13 @@ struct source_options;
 int file_open(const char *path, const struct source_options *options, struct source **ret,
 	struct error *error);
 
-/** Opens an http:// or https:// URL: see source_open(). *ret belongs to the caller. */
+/**
+ * Opens an http:// or https:// URL: see source_open(). It is read ahead on a thread, while the
+ * functions of `options` are called on the caller's. *ret belongs to the caller.
+ */
+int ahead_open(const char *url, const struct source_options *options, struct source **ret,
+	struct error *error);
+
+/** The same without reading ahead. */
 int http_open(const char *url, const struct source_options *options, struct source **ret,
 	struct error *error);
