@@ -566,3 +566,15 @@ def test_interrupted(start, on, tree, web, status, number, options):
     assert_broken_off(tree, status)
     assert on("install", url).code == 0
     assert_holds(tree, "B")
+
+
+def test_a_large_boot_file_behind_the_image(on, tree, web):
+    """It comes first nevertheless; by then the download reads ahead, and has to go back."""
+    boot = uki(linux_size=4 * MIB)
+    names = ("verity_rootfs.img", "kernel_efi.efi")
+    url = web.put("/os.zip", bundle(boot, method=zipfile.ZIP_STORED, names=names))
+    assert on("install", url).code == 0
+    assert tree.partition("B").read_bytes()[:len(image())] == image()
+    assert tree.boot_file("B").read_bytes() == boot.replace(b"SYSTEM-X", b"SYSTEM-B")
+    starts = [int(value.split("=")[1].split("-")[0]) for value in web.ranges() if value]
+    assert starts[-1] < starts[-2], starts
