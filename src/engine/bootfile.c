@@ -114,10 +114,27 @@ static int bind_to(
 	return r;
 }
 
+/* The kernel would silently cut a longer one off, and with it what names its root. */
+static int check_kernel(const struct uki *uki, struct error *error)
+{
+	AUTO_FREE char *cmdline = NULL;
+	struct kernel kernel;
+	int r;
+
+	r = kernel_parse(uki->kernel, &kernel, error);
+	if (r == 0)
+		r = uki_cmdline(uki, &cmdline, error);
+	if (r == 0 && strlen(cmdline) > kernel.cmdline_size)
+		return error_failed(error, EBADMSG,
+			"the UKI's command line has %zu characters, but its kernel takes at most "
+			"%u and would ignore the rest: shorten it",
+			strlen(cmdline), kernel.cmdline_size);
+	return r;
+}
+
 static int check(
 	struct context *context, enum slot slot, struct bootfile *file, struct error *error)
 {
-	struct kernel kernel;
 	int r;
 
 	strcpy(file->payload.role, "boot");
@@ -127,7 +144,7 @@ static int check(
 		r = uki_parse(span_of(&file->bytes), &file->uki, error);
 	/* Other kernels say nothing of their size. */
 	if (r == 0 && file->uki.pe.machine == PE_MACHINE_X86_64)
-		r = kernel_parse(file->uki.kernel, &kernel, error);
+		r = check_kernel(&file->uki, error);
 	if (r == 0)
 		r = bind_to(context, slot, file, error);
 	if (r == 0)

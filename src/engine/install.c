@@ -123,23 +123,34 @@ static int open_bundle(struct install *install, struct error *error)
 	return r < 0 ? r : bundle_open(install->source, &install->bundle, error);
 }
 
+static int check_system_size(
+	struct install *install, const struct bundle_payload *payload, struct error *error)
+{
+	if (payload->size == 0)
+		return error_failed(error, EBADMSG, "%s is empty", payload->name);
+	if (payload->size != BUNDLE_SIZE_UNKNOWN
+		&& payload->size > target_capacity(install->target))
+		return error_failed(error, EFBIG,
+			"%s is %llu bytes, but the partition %s of slot %c has only %llu",
+			payload->name, (unsigned long long)payload->size,
+			target_device(install->target), slot_letter(install->slot),
+			(unsigned long long)target_capacity(install->target));
+	return 0;
+}
+
 /* What the bundle's directory tells before anything is fetched. */
 static int check_sizes(struct install *install, struct error *error)
 {
 	struct bundle_payload payload;
 	bool remove_first;
+	int r;
 
 	install->result->boot_size = install->result->system_size = UINT64_MAX;
 	if (bundle_payload(install->bundle, BUNDLE_ROLE_SYSTEM, &payload)) {
 		install->result->system_size = payload.size;
-		if (payload.size == 0)
-			return error_failed(error, EBADMSG, "%s is empty", payload.name);
-		if (payload.size > target_capacity(install->target))
-			return error_failed(error, EFBIG,
-				"%s is %llu bytes, but the partition %s of slot %c has only %llu",
-				payload.name, (unsigned long long)payload.size,
-				target_device(install->target), slot_letter(install->slot),
-				(unsigned long long)target_capacity(install->target));
+		r = check_system_size(install, &payload, error);
+		if (r < 0)
+			return r;
 	}
 	if (bundle_payload(install->bundle, BUNDLE_ROLE_BOOT, &payload)) {
 		install->result->boot_size = payload.size;
@@ -252,6 +263,10 @@ static int read_system(
 
 	if (dry_run && !scratch)
 		return error_memory(error);
+	/* In a stream, this is the first that is known of it. */
+	r = check_system_size(install, payload, error);
+	if (r < 0)
+		return r;
 	context_begin_phase(context, "system", payload->size);
 	while (got > 0) {
 		if (context_cancelled(context))

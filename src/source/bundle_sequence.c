@@ -92,8 +92,8 @@ static int check_listed(struct bundle *bundle, const struct zip_entry *central, 
 		return 0;
 	part = &bundle->parts[role];
 	same = part->found && !part->listed && central->local_offset == part->entry.local_offset
-	       && central->method == part->entry.method && central->crc == part->actual.crc
-	       && central->size == part->actual.size
+	       && central->method == part->entry.method && !zip_entry_is_encrypted(central)
+	       && central->crc == part->actual.crc && central->size == part->actual.size
 	       && central->compressed == part->actual.compressed;
 	if (!same)
 		return error_failed(error, EBADMSG,

@@ -140,6 +140,32 @@ def installed(on, tree, bundle_file):
 
 
 @pytest.fixture(scope="session")
+def settled_template(binary, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("settled")
+    template = tree_module.Tree(folder / "root", partition_size=tree_module.MIB)
+    archive = folder / "two.zip"
+    archive.write_bytes(tree_module.bundle(system=tree_module.image(256 << 10)))
+    subprocess.run([binary, "--root", template.root, "install", "-q", "--activate=none", archive],
+                   check=True, timeout=TIMEOUT)
+    return template
+
+
+@pytest.fixture(scope="session")
+def settled_status(binary, settled_template):
+    """The document of `status` on it."""
+    output = subprocess.run([binary, "--root", settled_template.root, "status", "--json"],
+                            check=True, timeout=TIMEOUT, stdout=subprocess.PIPE).stdout
+    return json.loads(output)
+
+
+@pytest.fixture
+def settled(settled_template, tree):
+    """`tree` in the middle of its life: A runs, B holds a complete version 2 that could start."""
+    tree.become(settled_template)
+    return tree
+
+
+@pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     directory = tmp_path_factory.mktemp("pki")
     make_pki(directory)

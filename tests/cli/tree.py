@@ -4,6 +4,7 @@
 import hashlib
 import io
 import random
+import shutil
 import struct
 import uuid
 import zipfile
@@ -95,7 +96,7 @@ class Tree:
         "Boot0009": b"\xff",  # not a load option at all
     }
 
-    def __init__(self, root, efi=True):
+    def __init__(self, root, efi=True, partition_size=PARTITION_SIZE):
         self.root = Path(root)
         self.esp = self.root / "boot"
         self.variables = self.root / "sys/firmware/efi/efivars"
@@ -104,12 +105,18 @@ class Tree:
         self.start("A")
         self.boot_files = {}
         for slot in "AB":
-            self._write(f"dev/disk/by-partlabel/METROPOLIS-SYSTEM-{slot}", bytes(PARTITION_SIZE))
+            self._write(f"dev/disk/by-partlabel/METROPOLIS-SYSTEM-{slot}", bytes(partition_size))
         self.boot_file("A").parent.mkdir(parents=True)
         cmdline = b"root=PARTLABEL=METROPOLIS-SYSTEM-A ro quiet"
         self.boot_file("A").write_bytes(uki("1", cmdline=cmdline))
         if efi:
             self._make_variables()
+
+    def become(self, other):
+        """From here on this is a copy of another machine."""
+        shutil.rmtree(self.root)
+        shutil.copytree(other.root, self.root, symlinks=True)
+        self.boots = other.boots
 
     def _write(self, path, content):
         path = self.root / path
