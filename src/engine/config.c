@@ -11,9 +11,14 @@
 #include "format/ini.h"
 
 #define TIMEOUT_MAX (7 * 24 * 3600u)
+#define KEYS_MAX    32
 
 /* The values as they stand in the files, before %s and %l are expanded. */
 struct draft {
+	const char *path; /* what is being read */
+	size_t line;
+	bool seen[KEYS_MAX];   /* in this file */
+	char *where[KEYS_MAX]; /* "file:line" of the value that holds */
 	struct config config;
 	char *bound, *boot_file, *description, *system_device;
 	char *partition_number, *start, *size, *partuuid;
@@ -22,13 +27,44 @@ struct draft {
 
 static int set_text(void *place, const char *value)
 {
-	char *copy = strdup(value);
+	char *copy;
 
+	if (!*value)
+		return -EINVAL;
+	copy = strdup(value);
 	if (!copy)
 		return -ENOMEM;
 	free(*(char **)place);
 	*(char **)place = copy;
 	return 0;
+}
+
+static int set_path(void *place, const char *value)
+{
+	return *value == '/' ? set_text(place, value) : -EINVAL;
+}
+
+static int set_count(void *place, const char *value)
+{
+	uint64_t count;
+
+	return text_to_u64(value, INT64_MAX, &count) && count > 0 ? set_text(place, value)
+								  : -EINVAL;
+}
+
+static int set_partition_number(void *place, const char *value)
+{
+	uint64_t number;
+
+	return text_to_u64(value, UINT32_MAX, &number) && number > 0 ? set_text(place, value)
+								     : -EINVAL;
+}
+
+static int set_guid(void *place, const char *value)
+{
+	struct guid guid;
+
+	return guid_from_text(value, &guid) ? set_text(place, value) : -EINVAL;
 }
 
 static int set_bool(void *place, const char *value)
@@ -104,12 +140,12 @@ static const struct key {
 	{ "slots", "boot-file", set_text, DRAFT(boot_file), "a path with %s or %l" },
 	{ "slots", "description", set_text, DRAFT(description), "text with %s" },
 	{ "partition.system", "device", set_text, DRAFT(system_device), "a device with %s" },
-	{ "esp", "mount", set_text, CONFIG(esp_mount), "a path" },
+	{ "esp", "mount", set_path, CONFIG(esp_mount), "an absolute path" },
 	{ "esp", "remount", set_bool, CONFIG(esp_remount), "yes or no" },
-	{ "esp", "partition-number", set_text, DRAFT(partition_number), "a number" },
-	{ "esp", "start", set_text, DRAFT(start), "a number of logical blocks" },
-	{ "esp", "size", set_text, DRAFT(size), "a number of logical blocks" },
-	{ "esp", "partuuid", set_text, DRAFT(partuuid), "a GUID" },
+	{ "esp", "partition-number", set_partition_number, DRAFT(partition_number), "a number" },
+	{ "esp", "start", set_count, DRAFT(start), "a number of logical blocks" },
+	{ "esp", "size", set_count, DRAFT(size), "a number of logical blocks" },
+	{ "esp", "partuuid", set_guid, DRAFT(partuuid), "a GUID" },
 	{ "boot", "backend", set_text, DRAFT(backend), "firmware" },
 	{ "boot", "removable-path", set_bool, CONFIG(removable_path), "yes or no" },
 	{ "activate", "default", set_activation, CONFIG(activation),
@@ -126,30 +162,63 @@ static const struct key {
 #undef DRAFT
 };
 
+#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+_Static_assert(KEY_COUNT <= KEYS_MAX, "room for all keys");
+
+static size_t find_key(const char *section, const char *name)
+{
+	size_t i = 0;
+
+	while (i < KEY_COUNT
+		&& (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0))
+		i++;
+	return i;
+}
+
+/* Puts the place before an error that shows only when all is read. Returns `r`. */
+static int blame(const struct draft *draft, const char *section, const char *name, int r,
+	struct error *error)
+{
+	const char *where = draft->where[find_key(section, name)];
+
+	if (r == -EINVAL && where)
+		error_prefix(error, "%s", where);
+	return r;
+}
+
+static int note_place(struct draft *draft, size_t key, struct error *error)
+{
+	free(draft->where[key]);
+	draft->where[key] = text_format("%s:%zu", draft->path, draft->line);
+	draft->seen[key] = true;
+	return draft->where[key] ? 0 : error_memory(error);
+}
+
 static int handle(void *context, const char *section, const char *name, const char *value,
 	struct error *error)
 {
 	struct draft *draft = context;
+	const size_t i = find_key(section, name);
+	const struct key *key = &keys[i];
+	int r;
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		const struct key *key = &keys[i];
-		int r;
-
-		if (strcmp(key->section, section) != 0 || strcmp(key->name, name) != 0)
-			continue;
-		r = key->set((char *)draft + key->offset, value);
-		/* A header may hold a secret: its value is not shown. */
-		if (r == -EINVAL && key->set == add_header)
-			return error_set(error, ERROR_USAGE, EINVAL, "'%s' in [%s] wants %s", name,
-				section, key->wants);
-		if (r == -EINVAL)
-			return error_set(error, ERROR_USAGE, EINVAL,
-				"'%s' in [%s] wants %s, not '%s'", name, section, key->wants,
-				value);
-		return r < 0 ? error_memory(error) : 0;
-	}
-	return error_set(
-		error, ERROR_USAGE, EINVAL, "unknown key '%s' in section [%s]", name, section);
+	if (i == KEY_COUNT)
+		return error_set(error, ERROR_USAGE, EINVAL, "unknown key '%s' in section [%s]",
+			name, section);
+	/* A header may come many times. Of any other key one line would silently be lost. */
+	if (draft->seen[i] && key->set != add_header)
+		return error_set(error, ERROR_USAGE, EINVAL,
+			"'%s' in [%s] comes twice, first at %s; remove one", name, section,
+			draft->where[i]);
+	r = key->set((char *)draft + key->offset, value);
+	/* A header may hold a secret: its value is not shown. */
+	if (r == -EINVAL && key->set == add_header)
+		return error_set(error, ERROR_USAGE, EINVAL, "'%s' in [%s] wants %s", name, section,
+			key->wants);
+	if (r == -EINVAL)
+		return error_set(error, ERROR_USAGE, EINVAL, "'%s' in [%s] wants %s, not '%s'",
+			name, section, key->wants, value);
+	return r < 0 ? error_memory(error) : note_place(draft, i, error);
 }
 
 static int read_file(struct machine *machine, const char *path, bool required, struct draft *draft,
@@ -157,7 +226,6 @@ static int read_file(struct machine *machine, const char *path, bool required, s
 {
 	AUTO_FREE char *text = NULL;
 	struct error why = { 0 };
-	size_t line = 0;
 	int r;
 
 	r = machine->ops->read_text(machine, path, &text, &why);
@@ -166,9 +234,12 @@ static int read_file(struct machine *machine, const char *path, bool required, s
 	if (r < 0)
 		return error_set(error, ERROR_USAGE, -r, "configuration %s cannot be read: %s",
 			path, why.text);
-	r = ini_parse(text, handle, draft, &line, error);
+	draft->path = path;
+	memset(draft->seen, 0, sizeof(draft->seen));
+	r = ini_parse(text, handle, draft, &draft->line, error);
 	if (r < 0)
-		error_prefix(error, "%s:%zu", path, line);
+		error_prefix(error, "%s:%zu", path, draft->line);
+	draft->path = NULL;
 	return r;
 }
 
@@ -212,8 +283,8 @@ static int read_drop_ins(struct machine *machine, struct draft *draft, struct er
 	return r;
 }
 
-static int expand_pair(
-	const char *key, const char *pattern, char *ret[SLOT_COUNT], struct error *error)
+static int expand_pair(const struct draft *draft, const char *section, const char *key,
+	const char *pattern, char *ret[SLOT_COUNT], struct error *error)
 {
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		ret[slot] = slot_expand(pattern, slot);
@@ -221,10 +292,12 @@ static int expand_pair(
 			return error_memory(error);
 	}
 	if (strcmp(ret[SLOT_A], ret[SLOT_B]) == 0)
-		return error_set(error, ERROR_USAGE, EINVAL,
-			"%s = %s is the same for both slots: it needs %%s or %%l for the slot's "
-			"letter",
-			key, pattern);
+		return blame(draft, section, key,
+			error_set(error, ERROR_USAGE, EINVAL,
+				"%s = %s is the same for both slots: it needs %%s or %%l for the "
+				"slot's letter",
+				key, pattern),
+			error);
 	return 0;
 }
 
@@ -282,15 +355,30 @@ static int finish_location(struct draft *draft, struct error *error)
 		return error_set(error, ERROR_USAGE, EINVAL,
 			"[esp] partition-number, start, size and partuuid go together: set all "
 			"or none");
+	/* Each of them was read before. */
 	if (!text_to_u64(draft->partition_number, UINT32_MAX, &number)
 		|| !text_to_u64(draft->start, UINT64_MAX, &location->start)
 		|| !text_to_u64(draft->size, UINT64_MAX, &location->size)
 		|| !guid_from_text(draft->partuuid, &location->partuuid))
-		return error_set(error, ERROR_USAGE, EINVAL,
-			"[esp] partition-number, start and size are whole numbers, partuuid is a "
-			"GUID");
+		return error_set(error, ERROR_USAGE, EINVAL, "[esp]: invalid location");
 	location->partition_number = (uint32_t)number;
 	draft->config.has_esp_location = true;
+	return 0;
+}
+
+static int check_bound(const struct draft *draft, struct error *error)
+{
+	const struct config *config = &draft->config;
+	const char *key = draft->where[find_key("slots", "bound")] ? "bound" : "placeholder";
+
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
+		if (strlen(config->bound[slot]) != strlen(config->placeholder))
+			return blame(draft, "slots", key,
+				error_set(error, ERROR_USAGE, EINVAL,
+					"bound = %s and placeholder = %s must be of the same "
+					"length: binding replaces in place",
+					config->bound[slot], config->placeholder),
+				error);
 	return 0;
 }
 
@@ -300,32 +388,32 @@ static int finish(struct draft *draft, struct error *error)
 	int r;
 
 	if (strcmp(draft->backend, "firmware") != 0)
-		return error_set(error, ERROR_USAGE, EINVAL,
-			"[boot] backend = %s: this version knows 'firmware' only", draft->backend);
+		return blame(draft, "boot", "backend",
+			error_set(error, ERROR_USAGE, EINVAL,
+				"[boot] backend = %s: this version knows 'firmware' only",
+				draft->backend),
+			error);
 	if (!strstr(config->cmdline_match, "%s"))
-		return error_set(error, ERROR_USAGE, EINVAL,
-			"cmdline-match = %s: it needs %%s for the slot's letter",
-			config->cmdline_match);
-	r = expand_pair("bound", draft->bound, config->bound, error);
+		return blame(draft, "slots", "cmdline-match",
+			error_set(error, ERROR_USAGE, EINVAL,
+				"cmdline-match = %s: it needs %%s for the slot's letter",
+				config->cmdline_match),
+			error);
+	r = expand_pair(draft, "slots", "bound", draft->bound, config->bound, error);
 	if (r == 0)
-		r = expand_pair("boot-file", draft->boot_file, config->boot_file, error);
+		r = expand_pair(
+			draft, "slots", "boot-file", draft->boot_file, config->boot_file, error);
 	if (r == 0)
-		r = expand_pair("description", draft->description, config->description, error);
+		r = expand_pair(draft, "slots", "description", draft->description,
+			config->description, error);
 	if (r == 0)
-		r = expand_pair("device", draft->system_device, config->system_device, error);
+		r = expand_pair(draft, "partition.system", "device", draft->system_device,
+			config->system_device, error);
 	if (r == 0)
-		r = finish_boot_files(config, error);
+		r = blame(draft, "slots", "boot-file", finish_boot_files(config, error), error);
 	if (r == 0)
 		r = finish_location(draft, error);
-	if (r < 0)
-		return r;
-	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
-		if (strlen(config->bound[slot]) != strlen(config->placeholder))
-			return error_set(error, ERROR_USAGE, EINVAL,
-				"bound = %s and placeholder = %s must be of the same length: "
-				"binding replaces in place",
-				config->bound[slot], config->placeholder);
-	return 0;
+	return r < 0 ? r : check_bound(draft, error);
 }
 
 static int set_defaults(struct draft *draft)
@@ -353,6 +441,8 @@ static int set_defaults(struct draft *draft)
 static void draft_done(struct draft *draft)
 {
 	config_done(&draft->config);
+	for (size_t i = 0; i < KEYS_MAX; i++)
+		free(draft->where[i]);
 	free(draft->bound);
 	free(draft->boot_file);
 	free(draft->description);

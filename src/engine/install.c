@@ -95,6 +95,11 @@ static int check_policy(struct install *install, struct error *error)
 			slot_letter(install->running));
 	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
 		return 0;
+	if (!running->readable)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"whether slot %c, which is running, was confirmed cannot be told: %s. "
+			"Confirm it with 'bistable mark-good --force' first (or --force)",
+			slot_letter(install->running), running->why);
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"slot %c is running on trial and was not confirmed; installing would overwrite "
 		"what it falls back to. Confirm it with 'bistable mark-good' first (or --force)",

@@ -41,12 +41,13 @@ int ini_parse(char *text,
 	void *context, size_t *ret_line, struct error *error)
 {
 	const char *section = "";
+	size_t none = 0, *number = ret_line ? ret_line : &none;
 	char *line, *equals;
-	size_t number = 0;
 	int r = 0;
 
+	*number = 0;
 	while (r == 0 && (line = strsep(&text, "\n"))) {
-		number++;
+		++*number;
 		if (*line == '#' || *line == ';' || !*trim(line))
 			continue;
 		equals = strchr(line, '=');
@@ -61,7 +62,7 @@ int ini_parse(char *text,
 			r = handle(context, section, trim(line), trim(equals + 1), error);
 		}
 	}
-	if (r < 0 && ret_line)
-		*ret_line = number;
+	if (r == 0)
+		*number = 0;
 	return r;
 }

@@ -15,7 +15,7 @@ def variables(tree):
 
 def record(tree, slot):
     path = tree.boot_file(slot).with_suffix(".state")
-    return path.read_bytes() if path.exists() else None
+    return path.read_bytes() if path.is_file() else None
 
 
 class OldSlot:

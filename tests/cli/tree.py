@@ -175,7 +175,7 @@ class Tree:
         found = {}
         for file in self.variables.glob(f"Boot[0-9A-F][0-9A-F][0-9A-F][0-9A-F]-{EFI_GLOBAL}"):
             data = file.read_bytes()[4:]
-            if ESP_UUID.bytes_le not in data or file.name.split("-")[0] in self.FOREIGN:
+            if ESP_UUID.bytes_le not in data or data == self.FOREIGN.get(file.name.split("-")[0]):
                 continue
             text = [data[i:].decode("utf-16-le", "ignore").lower() for i in (0, 1)]
             if any(path in t for t in text):
