@@ -13,6 +13,10 @@ A fault is a dict of:
     status, headers  answer with this status and these extra headers, without the content
     retry_after      the Retry-After header
     reset            close without an answer
+    rst              a TCP reset after this many bytes of the body
+    drip             the body in pieces of this many bytes, `seconds` (default 0.2) after each
+    endless          the announced body, then these bytes again and again
+    endless_head     header lines without end
     cut              close after this many bytes of the body
     stall            send this many bytes of the body, then nothing for `seconds` (default 30)
     content          replace the resource's content, from this request on
@@ -27,6 +31,7 @@ import http.server
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 import urllib.parse
@@ -68,6 +73,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     setattr(resource, name, fault[name])
         if fault.get("reset"):
             self.close_connection = True
+        elif fault.get("endless_head"):
+            self.send_response_only(200)
+            self.send_without_end(b"X-Filler: " + b"x" * 1000 + b"\r\n")
         elif resource is None:
             self.answer(404, {}, b"nothing here")
         elif "status" in fault:
@@ -123,7 +131,44 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.send_body(resource, body + fault.get("extra", b""), fault)
 
+    def send_without_end(self, piece):
+        self.close_connection = True
+        self.flush_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.owner.stopping.is_set():
+                self.wfile.write(piece)
+                self.server.owner.endless += len(piece)
+
+    def reset_connection(self):
+        """What a middlebox or a crashed server does."""
+        self.wfile.flush()
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.close()
+
+    def send_slowly(self, body, size, seconds):
+        for i in range(0, len(body), size):
+            self.wfile.write(body[i:i + size])
+            self.wfile.flush()
+            if self.server.owner.stopping.wait(seconds):
+                break
+
     def send_body(self, resource, body, fault):
+        if "drip" in fault:
+            self.close_connection = True
+            with contextlib.suppress(ConnectionError):
+                self.send_slowly(body, fault["drip"], fault.get("seconds", 0.2))
+            return
+        if "endless" in fault:
+            self.wfile.write(body)
+            self.send_without_end(fault["endless"])
+            return
+        if "rst" in fault:
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(body[:fault["rst"]])
+                self.reset_connection()
+            return
         stop = fault.get("cut", fault.get("stall"))
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             part = body if stop is None else body[:stop]
@@ -160,6 +205,7 @@ class Server:
     def __init__(self, tls=None):
         self.resources = {}
         self.requests = []
+        self.endless = 0  # bytes of what has no end
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.http = QuietServer(("127.0.0.1", 0), Handler)

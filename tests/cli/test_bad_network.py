@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installs from web servers that misbehave: they end well or with a clear error, the old slot
+starts, and memory stays flat whatever comes."""
+
+import ssl
+
+import pytest
+
+from bad_servers import CLOSE, ENDLESS, FAULTS, SIZE
+from http_server import Server
+from old_slot import OldSlot, assert_one_error
+from pki import tls_server
+from rss import PeakRss
+from tree import MIB, bundle, noise, uki
+
+BOOT, SYSTEM = uki("3", linux_size=16384), noise(850_000 // 4096 * 4096, "three")
+BUNDLE, OTHER = bundle(BOOT, SYSTEM), bundle(BOOT, SYSTEM[:-4096])
+FLAT = 4 * MIB  # above what an install over a good line takes
+
+# Short, so that what never comes is given up soon.
+PATIENCE = "[download]\nconnect-timeout=2\nstall-timeout=1\ntotal-timeout={}\n"
+
+assert abs(len(BUNDLE) - SIZE) < 50_000
+
+
+@pytest.fixture
+def patient(settled):
+    """patient(seconds) sets the total timeout."""
+    def patient(seconds):
+        settled.config.write_text(settled.config.read_text() + PATIENCE.format(seconds))
+    return patient
+
+
+@pytest.fixture
+def install(settled, start, environment):
+    """install(url, *options) -> (Result, peak of RssAnon)"""
+    from conftest import TIMEOUT, Result
+
+    # What is freed is freed, with the sanitizer too: else memory that is used again would count.
+    options = environment.get("ASAN_OPTIONS", "")
+    env = {**environment, "ASAN_OPTIONS": f"{options}:quarantine_size_mb=1"}
+
+    def install(url, *options):
+        process = start("--root", settled.root, "install", "-q", *options, url, env=env)
+        watch = PeakRss(process.pid)
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        result = Result(process, stdout, stderr)
+        assert result.code >= 0 and "Sanitizer" not in result.stderr, result
+        return result, watch.stop()
+
+    return install
+
+
+@pytest.fixture
+def flat(settled, settled_template, install, web):
+    """A peak of RssAnon that is not to be exceeded."""
+    result, peak = install(web.put("/good.zip", BUNDLE, ranges=False))
+    assert result.code == 0 and peak > 0, result
+    settled.become(settled_template)
+    return peak + FLAT
+
+
+def expand(fault):
+    """What tests/fixtures/bad_servers.py leaves to the bundle."""
+    if not fault:
+        return fault
+    fault = dict(fault)
+    if "cut_share" in fault:
+        fault["cut"] = int(len(BUNDLE) * fault.pop("cut_share"))
+    if fault.pop("other_content", False):
+        fault["content"] = OTHER
+    return fault
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(settled, settled_status, status, install, patient, web, name):
+    fault = FAULTS[name]
+    patient(2 if fault.forever else 20)
+    faults = [expand(one) for one in fault.faults or []] + [fault.forever] * 500
+    url = web.put("/os.zip", BUNDLE, faults=faults, patch=fault.patch, **(fault.always or {}))
+    old = OldSlot(settled, status, settled_status)
+    result, _ = install(url)
+    if fault.says is None:
+        assert result.code == 0, result
+        assert settled.partition("B").read_bytes()[:len(SYSTEM)] == SYSTEM
+        assert settled.reboot() == "B"
+    else:
+        assert_one_error(result, 1, fault.says, "os.zip")
+        old.assert_intact(may_begin=fault.begun)
+
+
+def test_redirects_in_a_circle(settled, settled_status, status, install):
+    old = OldSlot(settled, status, settled_status)
+    with Server() as one, Server() as two:
+        for server, other in ((one, two), (two, one)):
+            location = {"status": 307, "headers": {"Location": other.url("/os.zip")}}
+            server.put("/os.zip", b"", faults=[location] * 99)
+        result, _ = install(one.url("/os.zip"))
+        assert len(one.requests) + len(two.requests) <= 12
+    assert_one_error(result, 1, "redirect", "os.zip")
+    old.assert_intact()
+
+
+# Memory
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_endless(settled, settled_status, status, install, patient, web, flat, name):
+    make, piece, says = ENDLESS[name]
+    patient(2)
+    url = web.put("/os.zip", make(BOOT), ranges=False, patch=CLOSE,
+                  faults=[{"endless": piece}] * 99)
+    old = OldSlot(settled, status, settled_status)
+    result, peak = install(url)
+    assert_one_error(result, 1, says)
+    assert 0 < peak <= flat, f"{peak} bytes, {flat} are allowed"
+    if "did not end" in says:
+        assert web.endless > 2 * FLAT  # a client that kept it would have been seen
+    old.assert_intact(may_begin=name == "the image")
+
+
+@pytest.mark.parametrize("fault, says", [
+    ({"endless_head": True}, "128 KiB of headers"),
+    ({"status": 302, "headers": {"Location": "/os.zip"}, "body": bytes(8 * MIB)}, "redirect"),
+    ({"status": 503, "body": bytes(8 * MIB), "retry_after": "0"}, "did not end within"),
+    ({"status": 404, "body": bytes(8 * MIB)}, "HTTP 404"),
+    ({"drip": 20_000, "seconds": 0.1}, "did not end within"),
+    ({"cut": 700_000}, "did not end within"),
+], ids=["headers", "redirect loop", "storm", "error page", "drip", "cuts"])
+def test_flat(settled, settled_status, status, install, patient, web, flat, fault, says):
+    patient(2)
+    url = web.put("/os.zip", BUNDLE, ranges=False, faults=[fault] * 500)
+    old = OldSlot(settled, status, settled_status)
+    result, peak = install(url)
+    assert_one_error(result, 1, says, "os.zip")
+    assert 0 < peak <= flat, f"{peak} bytes, {flat} are allowed"
+    old.assert_intact(may_begin=True)
+
+
+# TLS
+
+
+@pytest.mark.parametrize("certificate, ca, version, says", [
+    ("elsewhere", "ca", None, ["check the URL"]),
+    ("here", "other-ca", None, ["certificate", "ca-file"]),
+    ("here", None, None, ["certificate", "ca-file"]),
+    ("self", "ca", None, ["self-signed", "ca-file"]),
+    ("expired", "ca", None, ["expired", "the clock"]),
+    # Every certificate looks like this to a machine whose clock says 1970.
+    ("future", "ca", None, ["not yet valid", "the clock"]),
+    ("here", "ca", ssl.TLSVersion.TLSv1, ["protocol"]),
+    ("here", "ca", ssl.TLSVersion.TLSv1_1, ["protocol"]),
+    ("here", "ca", ssl.TLSVersion.TLSv1_2, None),
+    ("here", "ca", ssl.TLSVersion.TLSv1_3, None),
+    ("self", "self", None, None),
+], ids=["wrong name", "unknown CA", "not the system's CA", "self-signed", "expired",
+        "not yet valid", "TLS 1.0", "TLS 1.1", "TLS 1.2", "TLS 1.3", "self-signed, trusted"])
+def test_tls(settled, settled_status, status, install, pki, certificate, ca, version, says):
+    text = settled.config.read_text() + PATIENCE.format(20)
+    settled.config.write_text(text + (f"ca-file={pki}/{ca}.pem\n" if ca else ""))
+    old = OldSlot(settled, status, settled_status)
+    with tls_server(pki, certificate, version=version) as server:
+        result, _ = install(server.put("/os.zip", BUNDLE))
+        if says:
+            assert not server.requests
+    if says:
+        assert_one_error(result, 1, "os.zip", *says)
+        old.assert_intact()
+    else:
+        assert result.code == 0, result
