@@ -109,6 +109,8 @@ struct sim {
 	int64_t clock;
 
 	bool volatile_variables; /* RTStorageVolatile */
+	bool nvram_full;         /* once `variable_writes` is above `nvram_room` */
+	unsigned nvram_room;
 	bool kexec_staged;
 	bool corrupts_writes; /* the medium flips a bit of what it is given */
 	bool kexec_refused;   /* the kernel refuses to load */

@@ -391,6 +391,9 @@ static int write_refused(struct sim *sim, const char *name, struct error *error)
 		return error_failed(error, EINVAL,
 			"cannot write firmware variable %s: the firmware refuses it", name);
 	}
+	if (sim->nvram_full && sim->variable_writes > sim->nvram_room)
+		return error_failed(error, ENOSPC,
+			"cannot write firmware variable %s: its store is full", name);
 	if (sim->quirks & SIM_QUIRK_ORDER_IGNORED && strcmp(name, "BootOrder") == 0)
 		return error_failed(error, ESTALE,
 			"the firmware accepted a write to %s but does not hold what was written",
