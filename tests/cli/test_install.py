@@ -160,7 +160,7 @@ def test_a_dry_run_of_a_stream_reads_it_all(on, tree):
     assert result.code == 0 and "Would install 2 into slot B" in result.stdout, result
     content = damage(bundle(), "verity_rootfs.img")
     for wrong, says in ((b"PK\3\4" + b"x" * 100, ""), (content, "verity_rootfs.img"),
-                        (bundle(system=image(PARTITION_SIZE + 4096)), "larger")):
+                        (bundle(system=image(PARTITION_SIZE + 4096)), "has only")):
         result = on("install", "--dry-run", "-", input=wrong)
         assert result.code == 1 and says in result.stderr, result
     assert_untouched(tree, before)
