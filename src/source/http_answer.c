@@ -272,6 +272,11 @@ static const char *result_hint(const struct http_exchange *exchange)
 		return "; check ca-file";
 	case CURLE_SSL_CERTPROBLEM:
 		return "; check client-cert and client-key";
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return "; check the URL, this is no HTTP server";
+	case CURLE_OUT_OF_MEMORY:
+		/* libcurl says so of a header line over 100 KiB, too. */
+		return exchange->accepted ? "" : ", or its server sends a header without end";
 	default:
 		return "";
 	}

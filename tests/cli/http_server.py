@@ -16,7 +16,7 @@ A fault is a dict of:
     rst              a TCP reset after this many bytes of the body
     drip             the body in pieces of this many bytes, `seconds` (default 0.2) after each
     endless          the announced body, then these bytes again and again
-    endless_head     header lines without end
+    raw, endless_raw  instead of an answer: these bytes, and then those again and again
     cut              close after this many bytes of the body
     stall            send this many bytes of the body, then nothing for `seconds` (default 30)
     content          replace the resource's content, from this request on
@@ -73,9 +73,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     setattr(resource, name, fault[name])
         if fault.get("reset"):
             self.close_connection = True
-        elif fault.get("endless_head"):
-            self.send_response_only(200)
-            self.send_without_end(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+        elif "raw" in fault:
+            self.wfile.write(fault["raw"])
+            self.send_without_end(fault["endless_raw"])
         elif resource is None:
             self.answer(404, {}, b"nothing here")
         elif "status" in fault:
@@ -133,7 +133,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def send_without_end(self, piece):
         self.close_connection = True
-        self.flush_headers()
         with contextlib.suppress(OSError):
             while not self.server.owner.stopping.is_set():
                 self.wfile.write(piece)
