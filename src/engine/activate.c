@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "boot/boot.h"
+#include "crypto/sha256.h"
 #include "engine/context.h"
 #include "engine/records.h"
 #include "format/kexecplan.h"
@@ -170,9 +171,27 @@ static int read_uki(struct context *context, enum slot slot, struct buffer *byte
 	return r;
 }
 
+/* kexec starts whatever is there: firmware would at least look at a signature. */
+static int check_boot_file(struct context *context, enum slot slot, const struct state *state,
+	const struct buffer *bytes, struct text_list *reasons, struct error *error)
+{
+	uint8_t digest[SHA256_SIZE];
+	int r;
+
+	if (!state->has_boot_file)
+		return 0;
+	r = sha256_of(bytes->data, bytes->size, digest, error);
+	if (r < 0 || memcmp(digest, state->boot_file.sha256, SHA256_SIZE) == 0)
+		return r;
+	return text_list_add(reasons, error,
+		"%s is not what was installed: its digest differs from the record, or the medium "
+		"is failing",
+		context->config.boot_file[slot]);
+}
+
 /* 0 and *ret_staged; not staged: *ret_fallback says why. */
-static int try_kexec(struct context *context, enum slot slot, const struct uki *uki,
-	bool *ret_staged, char **ret_fallback, struct error *error)
+static int try_kexec(struct context *context, enum slot slot, const struct record *record,
+	const struct uki *uki, bool *ret_staged, char **ret_fallback, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list reasons = { 0 };
 	AUTO_BUFFER struct buffer bytes = { 0 };
@@ -181,11 +200,13 @@ static int try_kexec(struct context *context, enum slot slot, const struct uki *
 
 	if (!uki) {
 		r = read_uki(context, slot, &bytes, &own, error);
+		if (r == 0)
+			r = check_boot_file(context, slot, &record->state, &bytes, &reasons, error);
 		if (r < 0)
 			return r;
 		uki = &own;
 	}
-	r = stage_kexec(context, slot, uki, &reasons, error);
+	r = reasons.count > 0 ? 0 : stage_kexec(context, slot, uki, &reasons, error);
 	if (r < 0)
 		return r;
 	*ret_staged = reasons.count == 0;
@@ -243,7 +264,7 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 		return dropped ? record_write(context, slot, record, error) : 0;
 	r = how == BISTABLE_ACTIVATE_REBOOT
 		    ? 0
-		    : try_kexec(context, slot, uki, &kexec, &fallback, error);
+		    : try_kexec(context, slot, record, uki, &kexec, &fallback, error);
 	if (r == 0 && !kexec && how == BISTABLE_ACTIVATE_KEXEC_ONLY)
 		r = error_failed(error, EOPNOTSUPP,
 			"slot %c is ready but not activated: kexec is not possible: %s",

@@ -67,14 +67,21 @@ int removable_look(struct context *context, const struct records *records,
 	return 0;
 }
 
-static int copy_boot_file(struct context *context, enum slot slot, struct error *error)
+static int copy_boot_file(struct context *context, enum slot slot,
+	const uint8_t digest[SHA256_SIZE], struct error *error)
 {
+	const char *path = context->config.boot_file[slot];
 	struct machine *machine = context->machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
+	uint8_t found[SHA256_SIZE];
 	int r;
 
-	r = machine->ops->esp_read(machine, context->esp, context->config.boot_file[slot],
-		BOOT_FILE_MAX, &bytes, error);
+	r = machine->ops->esp_read(machine, context->esp, path, BOOT_FILE_MAX, &bytes, error);
+	if (r == 0)
+		r = sha256_of(bytes.data, bytes.size, found, error);
+	if (r == 0 && memcmp(found, digest, SHA256_SIZE) != 0)
+		r = error_failed(
+			error, EIO, "%s reads differently each time: the medium is failing", path);
 	if (r == 0)
 		r = machine->ops->esp_replace(
 			machine, context->esp, REMOVABLE_PATH, span_of(&bytes), error);
@@ -116,7 +123,7 @@ static int refresh(struct context *context, enum slot slot, const struct records
 		r = -ENOENT;
 	}
 	if (r == -ENOENT)
-		r = copy_boot_file(context, slot, error);
+		r = copy_boot_file(context, slot, wanted, error);
 	if (r == 0)
 		keep(remember, wanted);
 	return r;

@@ -133,6 +133,8 @@ struct sim {
 	bool order_was_unreadable;
 	bool refuses_write; /* the next one, with EINVAL */
 	uint32_t seed;      /* for torn writes */
+
+	struct failing_disk *disk; /* what stands before partitions and ESP; NULL: nothing */
 };
 
 /** A machine with an empty ESP and empty partitions, switched off. Free with sim_free(). */

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "crypto/sha256.h"
+#include "failing_disk.h"
 #include "sim.h"
 
 static struct sim *sim_of(struct machine *machine)
@@ -571,6 +572,6 @@ static const struct machine_ops ops = {
 
 struct machine *sim_machine(struct sim *sim)
 {
-	sim->machine.ops = &ops;
+	sim->machine.ops = sim->disk ? &sim->disk->ops : &ops;
 	return &sim->machine;
 }
