@@ -257,6 +257,7 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	AUTO_RECORDS struct records records = { 0 };
+	const struct record *counterpart;
 	struct state_attempt *attempt;
 	char boot_id[37];
 	enum slot running;
@@ -274,12 +275,15 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 		r = records_read(context, &records, error);
 	if (r < 0)
 		return r;
+	counterpart = &records.of[slot_other(slot)];
 	if (!records.startable[slot_other(slot)])
 		return error_set(error, ERROR_REFUSED, EPERM,
-			"slot %c stays as it is: slot %c is %s, and one of them must start",
+			"slot %c stays as it is: slot %c is %s%s, and one of them must start",
 			slot_letter(slot), slot_letter(slot_other(slot)),
-			records.of[slot_other(slot)].state.bad ? "marked bad itself"
-							       : "not complete");
+			counterpart->state.bad  ? "marked bad itself"
+			: counterpart->readable ? "not complete"
+						: "not known to be complete: ",
+			counterpart->readable ? "" : counterpart->why);
 	/* What is staged for kexec is the slot that does not run. */
 	r = slot == running ? 0 : activate_unstage(context, error);
 	if (r == 0)

@@ -399,7 +399,11 @@ static int complete(struct install *install, struct error *error)
 	 */
 	if (!install->begun && record_startable(record))
 		return 0;
-	r = fresh_record(install, record, error);
+	/* What was found as it should be may be left of an install that broke off unflushed. */
+	r = install->context->machine->ops->partition_flush(
+		install->context->machine, target_partition(install->target), error);
+	if (r == 0)
+		r = fresh_record(install, record, error);
 	if (r < 0)
 		return r;
 	state->complete = true;
