@@ -2,6 +2,7 @@
 """The house itself: the include lint rejects what goes against the layers, and install installs."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -77,3 +78,11 @@ def test_setup_without_root_prints_the_one_command(tmp_path):
     assert len(command) == 1 and command[0].strip().startswith("sudo apt-get install"), done
     for package in ("gcc", "meson", "qemu-system-x86", "ovmf"):
         assert f" {package}" in command[0]
+
+
+def test_the_table_of_quirks_is_that_of_the_simulated_machine():
+    rows = (TOP / "tests/sim/sim_quirks.c").read_text()
+    simulated = set(re.findall(r'\{ SIM_QUIRK_\w+,\s*"([^"]+)",\s*"([^"]+)"', rows))
+    table = (TOP / "docs/firmware.md").read_text()
+    documented = set(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", table, re.M)) - {("quirk", "seen")}
+    assert len(simulated) > 20 and simulated == documented

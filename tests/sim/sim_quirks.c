@@ -272,9 +272,14 @@ static void lock_order(struct sim *sim)
 		assert(buffer_append(&sim->locked_order, now->data, now->size, NULL) == 0);
 }
 
+/* Unreadable once; if nobody has made it anew by the next power on, the firmware does. */
 static void break_order(struct sim *sim)
 {
-	sim->order_unreadable = sim->order_unreadable || !sim->order_was_unreadable;
+	static const uint8_t own[] = { 3, 0 };
+
+	if (sim->order_unreadable)
+		sim_put_variable(sim, "BootOrder", SPAN(own));
+	sim->order_unreadable = !sim->order_was_unreadable;
 	sim->order_was_unreadable = true;
 }
 
@@ -444,8 +449,8 @@ const struct sim_quirk_row sim_quirks[SIM_QUIRK_COUNT] = {
 		true, lock_order },
 	{ SIM_QUIRK_ORDER_IGNORED, "boot-order lock undoes changes at once", "fwupd#891", true,
 		NULL },
-	{ SIM_QUIRK_ORDER_UNREADABLE, "BootOrder unreadable", "efibootmgr#205", false,
-		break_order },
+	{ SIM_QUIRK_ORDER_UNREADABLE, "BootOrder unreadable, then replaced", "efibootmgr#205",
+		false, break_order },
 	{ SIM_QUIRK_ORDER_DANGLES, "BootOrder lists entries that do not exist", "nixpkgs#498696",
 		false, let_order_dangle },
 	{ SIM_QUIRK_PRUNES_ORDER, "BootOrder pruned", "QemuBootOrderLib.c", false, prune_order },

@@ -228,7 +228,13 @@ static void take_low_numbers(struct sim *sim)
 			world_add_entry(sim, number, "Other", "\\EFI\\other.efi", false);
 }
 
-static void live_under(unsigned quirks, bool may_surprise, const struct system *systems)
+/** What lives took, over all of them. */
+struct tally {
+	unsigned lives, surprises, refusals, writes; /* the most of one life */
+};
+
+static void live_under(
+	unsigned quirks, bool may_surprise, const struct system *systems, struct tally *tally)
 {
 	struct life life = { .sim = world_new(&systems[0]), .systems = systems };
 	bool whole;
@@ -240,12 +246,28 @@ static void live_under(unsigned quirks, bool may_surprise, const struct system *
 		fail_msg("quirks %#x: %u surprises, %u refusals", quirks, life.surprises,
 			life.refusals);
 	assert_in_range(life.sim->variable_writes, 0, LIFE_WRITES);
+	tally->lives++;
+	tally->surprises += life.surprises > 0;
+	tally->refusals += life.refusals > 0;
+	if (life.sim->variable_writes > tally->writes)
+		tally->writes = life.sim->variable_writes;
 	idle(&life);
 	sim_free(life.sim);
 	buffer_done(&life.foreign);
 }
 
-static const int errors[] = { EINTR, EINVAL, EIO, ENOSPC };
+/* `count` calls in a row fail: one, longer than anybody tries again, or all that follow. */
+static const struct {
+	int number;
+	unsigned count;
+} errors[] = {
+	{ EINTR, 1 },
+	{ EINVAL, 1 },
+	{ EIO, 1 },
+	{ ENOSPC, 1 },
+	{ EIO, 4 },
+	{ ENOSPC, 1000 },
+};
 
 /* Where in its life the machine is when the firmware fails, and what it is doing. */
 struct stage {
@@ -354,7 +376,7 @@ static void fail_once(const struct stage *stage, const struct system *systems, u
 	sim_free(sim);
 }
 
-/* Each call of the firmware fails, once; with EIO for longer than anybody tries again. */
+/* Each call of the firmware fails, once, for longer than anybody tries again, and for good. */
 static void test_firmware_errors(void **state)
 {
 	unsigned count = 0;
@@ -371,8 +393,8 @@ static void test_firmware_errors(void **state)
 		assert_in_range(calls, 5, 200);
 		for (unsigned at = 1; at <= calls; at++) {
 			for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++, count++)
-				fail_once(&stages[i], *state, at, errors[e] == EIO ? 4 : 1,
-					errors[e]);
+				fail_once(
+					&stages[i], *state, at, errors[e].count, errors[e].number);
 		}
 	}
 	print_message("# %u errors of the firmware\n", count);
@@ -399,6 +421,31 @@ static void test_forced_order(void **state)
 		world_check_foreign(sim);
 		world_check_order(sim);
 	}
+}
+
+/* Nobody forces anything: the firmware makes BootOrder anew, and mark-good lists the pair in it. */
+static void test_replaced_order(void **state)
+{
+	const struct system *systems = *state;
+	AUTO_SIM struct sim *sim = world_new(&systems[0]);
+	struct error error = { 0 };
+
+	sim->quirks = SIM_QUIRK_ORDER_UNREADABLE;
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+	assert_int_equal(world_mark_good(sim, false, &error), -EIO);
+	assert_int_equal(error.kind, ERROR_REFUSED);
+	assert_true(sim->order_unreadable);
+	/* By the removable path: nothing of ours is listed any more. */
+	assert_int_equal(sim_power_cycle(sim), SLOT_A);
+	assert_false(sim->order_unreadable);
+	assert_int_equal(world_place(sim, SLOT_A), -1);
+	world_ok(world_mark_good(sim, false, &error), &error);
+	assert_true(world_place(sim, SLOT_A) >= 0);
+	world_check_order(sim);
+	world_ok(world_install(
+			 sim, &systems[1], &(struct bistable_install_options){ 0 }, NULL, &error),
+		&error);
+	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
 
 /** X, Y, Z and a broken one, shared by all lives. */
@@ -428,24 +475,38 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static void print_tally(const char *what, const struct tally *tally)
+{
+	print_message("# %u lives under %s: at most %u writes to NVRAM; in %u another slot started "
+		      "and the user was told, in %u an operation was refused\n",
+		tally->lives, what, tally->writes, tally->surprises, tally->refusals);
+}
+
 static void test_each_quirk(void **state)
 {
-	live_under(0, false, *state);
+	struct tally plain = { 0 }, tally = { 0 };
+
+	live_under(0, false, *state, &plain);
+	print_tally("no quirk", &plain);
 	for (size_t i = 0; i < SIM_QUIRK_COUNT; i++) {
 		print_message("# %s (%s)\n", sim_quirks[i].name, sim_quirks[i].source);
-		live_under(sim_quirks[i].quirk, sim_quirks[i].decides, *state);
+		live_under(sim_quirks[i].quirk, sim_quirks[i].decides, *state, &tally);
 	}
+	print_tally("one quirk", &tally);
 }
 
 static void test_pairs_of_quirks(void **state)
 {
+	struct tally tally = { 0 };
+
 	for (size_t i = 0; i < SIM_QUIRK_COUNT; i++) {
 		for (size_t k = i + 1; k < SIM_QUIRK_COUNT; k++) {
 			print_message("# %s; %s\n", sim_quirks[i].name, sim_quirks[k].name);
 			live_under(sim_quirks[i].quirk | sim_quirks[k].quirk,
-				sim_quirks[i].decides || sim_quirks[k].decides, *state);
+				sim_quirks[i].decides || sim_quirks[k].decides, *state, &tally);
 		}
 	}
+	print_tally("two quirks", &tally);
 }
 
 int main(void)
@@ -455,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_pairs_of_quirks),
 		cmocka_unit_test(test_firmware_errors),
 		cmocka_unit_test(test_forced_order),
+		cmocka_unit_test(test_replaced_order),
 	};
 
 	return cmocka_run_group_tests_name("quirks", tests, set_up, tear_down);
