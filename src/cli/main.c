@@ -65,13 +65,18 @@ static void on_signal(int signal)
 
 static void watch_signals(void)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
 	/* The second one kills: an old slot that is intact needs no orderly end. */
 	struct sigaction once = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, inherited;
 
-	sigaction(SIGINT, &once, NULL);
-	sigaction(SIGTERM, &once, NULL);
+	/* What nohup or a shell's '&' has switched off stays off. */
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (sigaction(ends[i], NULL, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
+			sigaction(ends[i], &once, NULL);
+	/* A closed pipe and a limit on file sizes are errors of the call that meets them. */
 	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 static bool is_cancelled(void *context)

@@ -18,7 +18,8 @@ A fault is a dict of:
     endless          the announced body, then these bytes again and again
     raw, endless_raw  instead of an answer: these bytes, and then those again and again
     cut              close after this many bytes of the body
-    stall            send this many bytes of the body, then nothing for `seconds` (default 30)
+    stall            send this many bytes of the body, then nothing for `seconds` (default 30), or
+                     `until` an event is set
     content          replace the resource's content, from this request on
     etag, last_modified, ranges   the same for its other properties
     extra            more bytes of body than announced
@@ -181,7 +182,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(part)
             self.wfile.flush()
             if "stall" in fault:
-                self.server.owner.stopping.wait(fault.get("seconds", 30))
+                self.server.owner.stalled.set()
+                fault.get("until", self.server.owner.stopping).wait(fault.get("seconds", 30))
         if stop is not None:
             self.close_connection = True
 
@@ -207,6 +209,7 @@ class Server:
         self.endless = 0  # bytes of what has no end
         self.lock = threading.Lock()
         self.stopping = threading.Event()
+        self.stalled = threading.Event()  # a stall has begun; cleared by nobody else
         self.http = QuietServer(("127.0.0.1", 0), Handler)
         self.http.owner = self
         self.port = self.http.server_address[1]
