@@ -1,6 +1,6 @@
 # A thin front door to Meson and the test runners; HACKING.md says what lies behind it.
 
-.PHONY: all demo test fuzz lint check install clean
+.PHONY: all demo test test-long fuzz lint check install clean
 
 all:
 	@tools/setup build
@@ -14,6 +14,11 @@ demo: all
 test:
 	@tools/setup test
 	@tools/run-tests
+
+# What the unit, simulation and CLI tests sample, whole: about a quarter of an hour.
+test-long:
+	@tools/setup test
+	@SIM_ALL=1 SIGNAL_RUNS=100 tools/run-tests unit cli
 
 # FUZZ_SECONDS=60 for each target
 fuzz:

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -18,7 +19,8 @@
 #include "stage.h"
 #include "world.h"
 
-#define TORN_SEEDS 8
+#define TORN_SEEDS     8
+#define TORN_SEEDS_ALL 64 /* with SIM_ALL */
 
 static unsigned count_operations(const struct stage *stage, const struct system systems[3])
 {
@@ -84,7 +86,8 @@ static void test_cut_after(void **unused)
 static void test_cut_torn(void **unused)
 {
 	(void)unused;
-	print_message("# %u power cuts\n", cut_everywhere(SIM_CUT_TORN, TORN_SEEDS));
+	print_message("# %u power cuts\n",
+		cut_everywhere(SIM_CUT_TORN, getenv("SIM_ALL") ? TORN_SEEDS_ALL : TORN_SEEDS));
 }
 
 /* Every operation fails once: an error comes back, the old slot starts, and the next try works. */
