@@ -200,8 +200,10 @@ static const struct {
 	{ "EFI System Partition", "removable-path", SLOT_NONE, doctor_check_removable },
 	{ "Slots", "slot-a", SLOT_A, doctor_check_state },
 	{ "Slots", "boot-file-a", SLOT_A, doctor_check_boot_file },
+	{ "Slots", "partition-a", SLOT_A, doctor_check_partition },
 	{ "Slots", "slot-b", SLOT_B, doctor_check_state },
 	{ "Slots", "boot-file-b", SLOT_B, doctor_check_boot_file },
+	{ "Slots", "partition-b", SLOT_B, doctor_check_partition },
 };
 
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))

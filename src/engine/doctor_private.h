@@ -59,3 +59,5 @@ int doctor_check_leftovers(struct doctor *doctor, enum slot slot, struct error *
 int doctor_check_removable(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_state(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_boot_file(struct doctor *doctor, enum slot slot, struct error *error);
+
+int doctor_check_partition(struct doctor *doctor, enum slot slot, struct error *error);

@@ -14,7 +14,8 @@ from tree import Tree, load_option
 
 NAMES = ["running-slot", "secure-boot", "kexec", "variables", "entry-a", "entry-b", "duplicates",
          "boot-order", "boot-next", "esp", "esp-writable", "esp-space", "esp-leftovers",
-         "removable-path", "slot-a", "boot-file-a", "slot-b", "boot-file-b"]
+         "removable-path", "slot-a", "boot-file-a", "partition-a", "slot-b", "boot-file-b",
+         "partition-b"]
 LEVELS = ["ok", "warning", "problem"]
 
 
@@ -58,7 +59,7 @@ def test_healthy(healthy, doctor, on):
     assert document["worst"] == "ok", document
     result = on("doctor")
     assert result.code == 0 and "->" not in result.stdout
-    assert result.stdout.endswith("\n18 ok, 0 warnings, 0 problems\n"), result
+    assert result.stdout.endswith("\n20 ok, 0 warnings, 0 problems\n"), result
 
 
 def test_warnings_alone_exit_with_0(healthy, doctor, on):
@@ -66,7 +67,7 @@ def test_warnings_alone_exit_with_0(healthy, doctor, on):
     document, checks = doctor()
     assert document["worst"] == "warning" and checks["removable-path"]["level"] == "warning"
     result = on("doctor")
-    assert result.code == 0 and "17 ok, 1 warning, 0 problems" in result.stdout, result
+    assert result.code == 0 and "19 ok, 1 warning, 0 problems" in result.stdout, result
 
 
 def test_a_problem_exits_with_1(healthy, doctor, on):
@@ -156,6 +157,16 @@ def test_without_an_esp(tree, doctor):
     document, checks = doctor()
     assert document["worst"] == "problem" and checks["esp"]["level"] == "problem"
     assert checks["slot-a"]["level"] == "warning" and checks["entry-a"]["level"] == "ok"
+
+
+def test_partitions(installed, doctor):
+    with open(installed.partition("B"), "r+b") as partition:
+        partition.truncate(1 << 20)  # the image has 2 MiB
+    installed.partition("A").unlink()
+    _, checks = doctor()
+    assert checks["partition-a"]["level"] == checks["partition-b"]["level"] == "problem"
+    assert "METROPOLIS-SYSTEM-A" in checks["partition-a"]["what"]
+    assert "image of 2.0 MiB" in checks["partition-b"]["what"]
 
 
 def test_unknown_running_slot(tree, doctor):

@@ -228,6 +228,59 @@ static void running_file_gone(struct patient *patient)
 	remove_file(patient, BOOT_B);
 }
 
+static int no_partition(struct machine *machine, const char *device, enum partition_mode mode,
+	struct partition **ret, struct error *error)
+{
+	(void)machine, (void)mode, (void)ret;
+	return error_failed(error, ENODEV, "no partition is %s", device);
+}
+
+static void partitions_gone(struct patient *patient)
+{
+	patient->ops.partition_open = no_partition;
+}
+
+static int denied_partition(struct machine *machine, const char *device, enum partition_mode mode,
+	struct partition **ret, struct error *error)
+{
+	(void)machine, (void)mode, (void)ret;
+	return error_failed(error, EACCES, "cannot open %s: Permission denied", device);
+}
+
+static void partitions_denied(struct patient *patient)
+{
+	patient->ops.partition_open = denied_partition;
+}
+
+static uint64_t one_mebibyte(struct machine *machine, struct partition *partition)
+{
+	(void)machine, (void)partition;
+	return 1u << 20;
+}
+
+static void partitions_small(struct patient *patient)
+{
+	patient->ops.partition_size = one_mebibyte;
+}
+
+static void small_and_incomplete(struct patient *patient)
+{
+	partitions_small(patient);
+	running_incomplete(patient);
+}
+
+static int on_slot_a(struct machine *machine, const char *device, bool *ret, struct error *error)
+{
+	(void)machine, (void)error;
+	*ret = strcmp(device, "PARTLABEL=METROPOLIS-SYSTEM-A") == 0;
+	return 0;
+}
+
+static void root_on_the_other(struct patient *patient)
+{
+	patient->ops.partition_holds_root = on_slot_a;
+}
+
 static const struct patient_case cases[] = {
 	{ nothing, "esp", OK, "can be reached" },
 	{ no_access_to_esp, "esp", WARNING, "not readable" },
@@ -286,6 +339,16 @@ static const struct patient_case cases[] = {
 	{ other_file_gone, "boot-file-a", PROBLEM, "is gone" },
 	{ running_file_changed, "boot-file-b", PROBLEM, "digest differs" },
 	{ running_file_gone, "boot-file-b", PROBLEM, "is gone" },
+	{ nothing, "partition-a", OK, "SYSTEM-A has 1.5 MiB" },
+	{ nothing, "partition-b", OK, "SYSTEM-B has 1.5 MiB" },
+	{ partitions_gone, "partition-a", PROBLEM, "no partition is PARTLABEL=" },
+	{ partitions_denied, "partition-a", WARNING, "Permission denied" },
+	{ partitions_small, "partition-b", PROBLEM, "has 1.0 MiB, but the record of slot B" },
+	{ small_and_incomplete, "partition-b", OK, "has 1.0 MiB" },
+	{ records_denied, "partition-b", OK, "has 1.5 MiB" },
+	{ no_esp, "partition-b", OK, "has 1.5 MiB" },
+	{ root_on_the_other, "partition-a", PROBLEM, "command line names slot B" },
+	{ root_on_the_other, "partition-b", OK, "has 1.5 MiB" },
 };
 
 static void test_each_check(void **unused)
