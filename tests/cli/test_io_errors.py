@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real disks that are full and files that may not grow: the kernel's ENOSPC, EFBIG, short writes."""
+"""Real disks that are full, files that may not grow: the kernel's ENOSPC, EFBIG, short writes."""
 
 import contextlib
 import resource
@@ -118,8 +118,8 @@ def may_write(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-# Beyond the limit a write is short, and the next one fails: of a variable, which must not be gone on
-# with; of the record, the image, the boot file.
+# Beyond the limit a write is short, and the next one fails: of a variable, which must not be gone
+# on with; of the record, the image, the boot file.
 @pytest.mark.parametrize("limit, said", [
     (1, "variable Boot0002"), (100, "variable Boot0002"), (150, "boot-b.state"),
     (4096, "METROPOLIS-SYSTEM-B"), (5000, "METROPOLIS-SYSTEM-B"), (100000, "METROPOLIS-SYSTEM-B"),

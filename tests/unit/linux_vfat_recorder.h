@@ -14,11 +14,14 @@
 
 #define FDS 64
 
-/* Records the calls of vfat_*() by name, and lets the n-th one fail. */
+/* Records the calls of vfat_*() by name, and lets the n-th one fail, or all from there on. */
 static struct {
 	char log[4096];
 	char names[FDS][64]; /* of the open descriptors */
 	unsigned int count, fail_at;
+	int fail_errno; /* 0: EIO */
+	bool fail_lasts;
+	size_t write_max; /* bytes that one write takes at most; 0: all */
 	bool fat;
 	struct {
 		const char *name;
@@ -31,8 +34,9 @@ static struct {
 static bool fails(void)
 {
 	recorder.count++;
-	errno = EIO;
-	return recorder.count == recorder.fail_at;
+	errno = recorder.fail_errno ? recorder.fail_errno : EIO;
+	return recorder.fail_lasts && recorder.fail_at ? recorder.count >= recorder.fail_at
+						       : recorder.count == recorder.fail_at;
 }
 
 static void note(const char *what, const char *name)
@@ -97,6 +101,8 @@ static ssize_t recorded_write(int fd, const void *data, size_t size, off_t offse
 	if (fails())
 		return -1;
 	note("write", name_of(fd));
+	if (recorder.write_max > 0 && size > recorder.write_max)
+		size = recorder.write_max;
 	return pwrite(fd, data, size, offset);
 }
 

@@ -381,8 +381,22 @@ static void test_read_back_differs(void **state)
 	fixture_done(&f);
 }
 
-/* Each call fails once: the old file is whole until the rename, and nothing leaks. */
-static void check_failures(void (*prepare)(struct fixture *), const char *old)
+/* How calls fail: writes are short as well, and end in the middle. */
+static const struct failure {
+	int number;
+	bool lasts;
+	size_t write_max;
+} failures[] = {
+	{ EIO, false, 0 },
+	{ EIO, true, 0 },
+	{ EIO, false, 3 },
+	{ ENOSPC, false, 3 },
+	{ ENOSPC, true, 3 },
+};
+
+/* Each call fails: the old file is whole until the rename, and nothing leaks. */
+static void check_failure(
+	void (*prepare)(struct fixture *), const char *old, const struct failure *failure)
 {
 	int r = -1;
 
@@ -393,6 +407,9 @@ static void check_failures(void (*prepare)(struct fixture *), const char *old)
 		fixture_make(&f);
 		prepare(&f);
 		recorder.fail_at = at;
+		recorder.fail_errno = failure->number;
+		recorder.fail_lasts = failure->lasts;
+		recorder.write_max = failure->write_max;
 		fds = count_fds();
 		r = replace(&f, "new content");
 		assert_int_equal(count_fds(), fds);
@@ -411,6 +428,12 @@ static void check_failures(void (*prepare)(struct fixture *), const char *old)
 		fixture_done(&f);
 		assert_true(at < 200);
 	}
+}
+
+static void check_failures(void (*prepare)(struct fixture *), const char *old)
+{
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
+		check_failure(prepare, old, &failures[i]);
 }
 
 static void prepare_old(struct fixture *f)
