@@ -28,8 +28,9 @@ const char *bistable_level_name(enum bistable_level level)
 	return names[level];
 }
 
-static int conclude(struct doctor *doctor, enum bistable_level level, const char *advice,
-	struct error *error, const char *format, va_list arguments)
+__attribute__((format(printf, 5, 0))) static int conclude(struct doctor *doctor,
+	enum bistable_level level, const char *advice, struct error *error, const char *format,
+	va_list arguments)
 {
 	struct bistable_report *report = doctor->report;
 	struct bistable_check *check = &report->checks[report->check_count];
