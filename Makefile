@@ -15,10 +15,10 @@ test:
 	@tools/setup test
 	@tools/run-tests
 
-# What the unit, simulation and CLI tests sample, whole: about a quarter of an hour.
+# What the unit, simulation and CLI tests sample, whole: some ten minutes.
 test-long:
 	@tools/setup test
-	@SIM_ALL=1 SIGNAL_RUNS=100 tools/run-tests unit cli
+	@SIM_ALL=1 SIGNAL_RUNS=60 tools/run-tests unit cli
 
 # FUZZ_SECONDS=60 for each target
 fuzz:
