@@ -207,11 +207,10 @@ static void choice_offer(struct choice *choice, const struct block_facts *facts,
 /* Where to look first. Lower ranks are not even opened when a higher one has it. */
 enum rank { RANK_BESIDE, RANK_ROOT, RANK_OTHER, RANK_COUNT };
 
-/* beside: the name of a disk; "": none */
-static enum rank rank_of(
-	const struct block_list *stack, const char *beside, const struct block_facts *facts)
+static enum rank rank_of(const struct block_list *stack, const struct block_list *beside,
+	const struct block_facts *facts)
 {
-	if (strcmp(facts->disk, beside) == 0)
+	if (block_list_has_disk(beside, facts->disk))
 		return RANK_BESIDE;
 	return block_list_has_disk(stack, facts->disk) ? RANK_ROOT : RANK_OTHER;
 }
@@ -237,6 +236,7 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
 	struct block_facts *ret, struct error *error)
 {
 	AUTO_BLOCKS struct block_list list = { 0 };
+	const struct block_list none = { 0 };
 	struct choice choice = { 0 };
 	struct wanted wanted;
 	int r = wanted_from_text(device, &wanted, error);
@@ -248,7 +248,7 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
 		return r;
 	for (enum rank rank = RANK_ROOT; rank < RANK_COUNT && !choice.best; rank++) {
 		for (size_t i = 0; i < list.count; i++) {
-			if (rank_of(stack, "", &list.items[i]) != rank)
+			if (rank_of(stack, &none, &list.items[i]) != rank)
 				continue;
 			probe_for(root, &wanted, &list, i);
 			if (is_wanted(&wanted, &list.items[i]))
@@ -292,46 +292,46 @@ static bool is_mounted_as_esp(const struct mount_list *mounts, dev_t device)
 	return false;
 }
 
-/* The disk that `beside` lies on; "" when that cannot be told. */
-static void disk_of(const struct root_dir *root, const struct block_list *stack, const char *beside,
-	char ret[BLOCK_NAME_SIZE])
+/* What `beside` lies on, through device-mapper and the like; nothing when that cannot be told. */
+static int stack_of(const struct root_dir *root, const struct block_list *stack, const char *beside,
+	struct block_list *ret, struct error *error)
 {
 	struct block_facts facts;
 	dev_t device;
 
-	ret[0] = '\0';
 	if (!beside)
-		return;
+		return 0;
 	if (beside[0] == '/') {
-		if (!device_of(root, beside, &device)
-			|| block_read_device(root, device, &facts) < 0)
-			return;
-	} else if (find_partition(root, stack, beside, &facts, NULL) < 0) {
-		return;
+		if (!device_of(root, beside, &device))
+			return 0;
+	} else {
+		if (find_partition(root, stack, beside, &facts, NULL) < 0)
+			return 0;
+		device = facts.device;
 	}
-	memcpy(ret, facts.disk, BLOCK_NAME_SIZE);
+	return find_stack(root, device, ret, error);
 }
 
 int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
 	struct error *error)
 {
-	AUTO_BLOCKS struct block_list list = { 0 };
-	char disk[BLOCK_NAME_SIZE];
+	AUTO_BLOCKS struct block_list list = { 0 }, disks = { 0 };
 	struct choice choice = { 0 };
 	struct wanted wanted = { .by = BY_TYPE };
 	size_t unknown = 0;
 	int r = block_list_partitions(root, &list, error);
 
+	if (r == 0)
+		r = stack_of(root, stack, beside, &disks, error);
 	if (r < 0)
 		return r;
 	guid_from_text(esp_type, &wanted.guid);
-	disk_of(root, stack, beside, disk);
 	for (enum rank rank = RANK_BESIDE; rank < RANK_COUNT && !choice.best; rank++) {
 		for (size_t i = 0; i < list.count; i++) {
 			const struct block_facts *facts = &list.items[i];
 
-			if (rank_of(stack, disk, facts) != rank)
+			if (rank_of(stack, &disks, facts) != rank)
 				continue;
 			probe_for(root, &wanted, &list, i);
 			unknown += !facts->has_type;

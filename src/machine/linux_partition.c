@@ -95,42 +95,30 @@ static int find_place(const struct root_dir *root, const struct block_list *stac
 	return ret->path ? 0 : error_memory(error);
 }
 
-/* Appends "mounted at /x" and "used by dm-0" for what holds the device. */
-static void tell_holders(
-	const struct root_dir *root, const struct block_facts *facts, char *text, size_t size)
+static int in_use(const struct root_dir *root, const char *device, const struct place *place,
+	const struct text_list *holders, struct error *error)
 {
-	AUTO_MOUNTS struct mount_list mounts = { 0 };
-	AUTO_TEXT_LIST struct text_list holders = { 0 };
-	AUTO_FREE char *path = text_format("/sys/class/block/%s/holders", facts->name);
+	char text[512] = "";
 	size_t used = 0;
 
-	text[0] = '\0';
-	if (path && root_list(root, path, &holders) == 0) {
-		for (size_t i = 0; i < holders.count && used < size; i++)
-			used += (size_t)snprintf(text + used, size - used, "%sused by /dev/%s",
-				used ? ", " : "", holders.items[i]);
-	}
-	if (mounts_read(root, &mounts, NULL) < 0)
-		return;
-	for (size_t i = 0; i < mounts.count && used < size; i++) {
-		if (mounts.items[i].device == facts->device)
-			used += (size_t)snprintf(text + used, size - used, "%smounted at %s",
-				used ? ", " : "", mounts.items[i].point);
-	}
+	for (size_t i = 0; i < holders->count && used < sizeof(text); i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
+			i > 0 ? ", " : "", holders->items[i]);
+	return error_failed(error, EBUSY,
+		"%s (%s%s) is in use (%s); release it before installing there", device, root->text,
+		place->path,
+		text[0] ? text : "by what cannot be seen from here, as in another mount namespace");
 }
 
 static int open_failed(const struct root_dir *root, const char *device, const struct place *place,
 	int number, struct error *error)
 {
-	char holders[256] = "";
-
 	if (number == EBUSY) {
+		AUTO_TEXT_LIST struct text_list holders = { 0 };
+
 		if (place->has_facts)
-			tell_holders(root, &place->facts, holders, sizeof(holders));
-		return error_failed(error, EBUSY,
-			"%s (%s%s) is in use (%s); release it before installing there", device,
-			root->text, place->path,
-			holders[0] ? holders : "another program, or swap, holds it");
+			holders_list(root, &place->facts, &holders, NULL);
+		return in_use(root, device, place, &holders, error);
 	}
 	if (number == ENOENT || number == ENXIO)
 		return error_failed(
@@ -191,6 +179,15 @@ static int open_place(const struct root_dir *root, const char *device, const str
 	return 0;
 }
 
+static int check_loops(const struct root_dir *root, const char *device, const struct place *place,
+	struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list loops = { 0 };
+	int r = place->has_facts ? holders_list_loops(root, &place->facts, &loops, error) : 0;
+
+	return r < 0 || loops.count == 0 ? r : in_use(root, device, place, &loops, error);
+}
+
 /* A second descriptor, past the page cache; -1 where the file system has no such thing. */
 static int open_direct(int fd, bool writable)
 {
@@ -225,6 +222,8 @@ int linux_partition_open(struct machine *machine, const char *device, enum parti
 	r = open_place(root, device, &place, flags, &partition->fd, error);
 	if (r == 0)
 		r = measure(partition->fd, device, &place, &partition->size, error);
+	if (r == 0 && mode == PARTITION_WRITE)
+		r = check_loops(root, device, &place, error);
 	if (r < 0)
 		return r;
 	partition->writable = mode == PARTITION_WRITE;

@@ -146,13 +146,26 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
  */
 bool find_holds(const struct block_list *stack, const struct block_facts *facts);
 /**
- * The EFI System Partition: on `beside`'s disk (NULL: none), else on a disk of `stack`, else on
- * any other. Of several on a disk, one that is mounted. -ENODEV, -ENOTUNIQ, -EACCES (the types of
- * the partitions cannot be read).
+ * The EFI System Partition: on a disk that `beside` lies on (NULL: none; a partition, or what is
+ * stacked on some), else on a disk of `stack`, else on any other. Of several on a disk, one that is
+ * mounted. -ENODEV, -ENOTUNIQ, -EACCES (the types of the partitions cannot be read).
  */
 int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
 	struct error *error);
+
+/* linux_holders.c: what a device is used by */
+
+/**
+ * Appends a few words for each thing that keeps the device, a partition of it or the disk under it
+ * from being opened exclusively: "mounted at /x", "used by /dev/dm-1 (name)", "used as swap",
+ * "opened by process 12 (dd)". Nothing if it cannot be seen from here. 0 or -errno.
+ */
+int holders_list(const struct root_dir *root, const struct block_facts *facts,
+	struct text_list *ret, struct error *error);
+/** The same of loop devices only: these do not open what they lie on exclusively. */
+int holders_list_loops(const struct root_dir *root, const struct block_facts *facts,
+	struct text_list *ret, struct error *error);
 
 /* linux_fat.c: what must be known of a FAT before a file on it may be overwritten or deleted */
 

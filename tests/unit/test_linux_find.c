@@ -435,6 +435,104 @@ static void test_find_esp(void **state)
 	tree_remove(&f.tree);
 }
 
+/* The names of disks and partitions in Linux, of every kind of disk. */
+static void test_names(void **state)
+{
+	static const struct {
+		const char *disk, *partition;
+		unsigned int number;
+	} cases[] = {
+		{ "sda", "sda2", 2 },
+		{ "sdaa", "sdaa12", 12 },
+		{ "vda", "vda2", 2 },
+		{ "xvdb", "xvdb3", 3 },
+		{ "nvme0n1", "nvme0n1p2", 2 },
+		{ "nvme10n2", "nvme10n2p11", 11 },
+		{ "mmcblk0", "mmcblk0p2", 2 },
+		{ "mmcblk1", "mmcblk1p128", 128 },
+		{ "loop0", "loop0p2", 2 },
+		{ "md127", "md127p2", 2 },
+		{ "pmem0", "pmem0p1", 1 },
+		{ "cciss!c0d0", "cciss!c0d0p2", 2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO_BLOCKS struct block_list stack = { 0 };
+		struct block_facts facts, whole;
+		char uevent[128], label[64];
+		struct fixture f;
+
+		fixture_make(&f);
+		/* eMMC: what begins with the disk's name is no partition of it. */
+		add_device(&f, NULL, "mmcblk0boot0", 179, 8, "");
+		add_device(&f, NULL, "mmcblk0rpmb", 179, 16, "");
+		add_device(&f, NULL, cases[i].disk, 259, 0, "");
+		snprintf(uevent, sizeof(uevent), "PARTN=%u\nPARTNAME=here %u\n", cases[i].number,
+			cases[i].number);
+		add_device(&f, cases[i].disk, cases[i].partition, 259, 1, uevent);
+		snprintf(label, sizeof(label), "PARTLABEL=here %u", cases[i].number);
+		assert_int_equal(find_partition(&f.root, &stack, label, &facts, &f.error), 0);
+		assert_string_equal(facts.name, cases[i].partition);
+		assert_string_equal(facts.disk, cases[i].disk);
+		assert_int_equal(facts.number, cases[i].number);
+		assert_int_equal(block_read(&f.root, cases[i].disk, &whole), 0);
+		assert_int_equal(whole.number, 0);
+		assert_int_equal(find_stack(&f.root, facts.device, &stack, &f.error), 0);
+		assert_true(find_holds(&stack, &whole));
+		assert_int_equal(block_read(&f.root, "mmcblk0boot0", &whole), 0);
+		assert_false(find_holds(&stack, &whole));
+		tree_remove(&f.tree);
+	}
+}
+
+/* The slots are logical volumes: the ESP is looked for on the disk under them. */
+static void test_find_esp_under_lvm(void **state)
+{
+	struct block_facts facts;
+	struct stat status;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_esp_disk(&f, "sda", 0, one_esp);
+	add_esp_disk(&f, "sdb", 16, one_esp);
+	add_device(&f, NULL, "dm-0", 253, 0, "");
+	add_slave(&f, "dm-0", "sdb2");
+	if (mknodat(f.tree.fd, "dev/dm-0", S_IFBLK | 0600, makedev(253, 0)) < 0) {
+		tree_remove(&f.tree);
+		skip(); /* no root */
+	}
+	tree_link(&f.tree, "../dm-0", "dev/vg/system-A");
+	assert_int_equal(root_stat(&f.root, "/dev/vg/system-A", &status), 0);
+	assert_int_equal(esp(&f, makedev(8, 2), "", "/dev/vg/system-A", &facts), 0);
+	assert_string_equal(facts.name, "sdb1");
+	assert_int_equal(esp(&f, makedev(8, 2), "", "/dev/absent", &facts), 0);
+	assert_string_equal(facts.name, "sda1");
+	tree_remove(&f.tree);
+}
+
+/* No disk with an ESP at all. */
+static void test_find_no_esp(void **state)
+{
+	static const struct gpt_partition none[] = {
+		{ 1, 64, 64, DATA_TYPE, "8b7a5c1e-0000-4000-8000-000000000001", "ESP" },
+		{ 2, 128, 64, DATA_TYPE, "8b7a5c1e-0000-4000-8000-000000000002", SLOT_LABEL },
+	};
+	struct block_facts facts;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	add_esp_disk(&f, "sda", 0, none);
+	/* Neither its label nor a FAT mounted at its usual place makes one of it. */
+	assert_int_equal(esp(&f, makedev(8, 2), "1 1 8:1 / /boot rw - vfat /dev/sda1 rw\n",
+				 "PARTLABEL=" SLOT_LABEL, &facts),
+		-ENODEV);
+	assert_non_null(strstr(f.error.text, "no EFI System Partition found (2 partitions seen)"));
+	tree_remove(&f.tree);
+}
+
 /* No access to the disk: the usual mount points tell. */
 static void test_find_esp_unreadable(void **state)
 {
@@ -483,6 +581,9 @@ int main(void)
 		cmocka_unit_test(test_find_refuses),
 		cmocka_unit_test(test_find_in_gpt),
 		cmocka_unit_test(test_find_esp),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_find_esp_under_lvm),
+		cmocka_unit_test(test_find_no_esp),
 		cmocka_unit_test(test_find_esp_unreadable),
 		cmocka_unit_test(test_this_machine),
 	};
