@@ -57,7 +57,7 @@ int doctor_check_writable(struct doctor *doctor, enum slot unused, struct error 
 	if (context->machine->ops->esp_space(context->machine, context->esp, &space, &why) < 0)
 		return cannot_read(doctor, why.text, error);
 	if (!space.read_only)
-		return doctor_ok(doctor, error, "It is mounted for writing.");
+		return doctor_ok(doctor, error, "It can be written to.");
 	if (context->config.esp_remount)
 		return doctor_ok(doctor, error,
 			"It is mounted read-only, and is remounted for the moment of a write.");

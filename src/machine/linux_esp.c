@@ -313,7 +313,8 @@ int linux_esp_space(
 	*ret = (struct esp_space){
 		.free = (uint64_t)status.f_bavail * status.f_frsize,
 		.size = (uint64_t)status.f_blocks * status.f_frsize,
-		.read_only = status.f_flag & ST_RDONLY,
+		/* Our own mount is read-only until something is written. */
+		.read_only = (status.f_flag & ST_RDONLY) && esp->mount < 0,
 	};
 	return 0;
 }

@@ -40,9 +40,9 @@ struct esp_settings {
 };
 
 struct esp_space {
-	uint64_t free; /* bytes */
-	uint64_t size; /* bytes */
-	bool read_only;
+	uint64_t free;  /* bytes */
+	uint64_t size;  /* bytes */
+	bool read_only; /* for all who use it: writing needs a remount */
 };
 
 enum partition_mode {

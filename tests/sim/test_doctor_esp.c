@@ -287,7 +287,7 @@ static const struct patient_case cases[] = {
 	{ no_access_to_esp, "slot-a", WARNING, "without the EFI System Partition" },
 	{ no_access_to_esp, "entry-b", OK, "starts slot B" },
 	{ no_esp, "esp", PROBLEM, "no ESP" },
-	{ nothing, "esp-writable", OK, "for writing" },
+	{ nothing, "esp-writable", OK, "written to" },
 	{ read_only, "esp-writable", OK, "remounted" },
 	{ read_only_for_good, "esp-writable", PROBLEM, "read-only" },
 	{ nothing, "esp-space", OK, "room" },
