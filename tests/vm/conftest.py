@@ -24,7 +24,9 @@ NEEDED = {
     "mkfs.erofs": "erofs-utils",
     "/usr/sbin/veritysetup": "cryptsetup-bin",
     "/usr/sbin/mkfs.fat": "dosfstools",
-    "/usr/sbin/sfdisk": "fdisk",
+    "/usr/sbin/cryptsetup": "cryptsetup-bin",
+    "/usr/sbin/dmsetup": "dmsetup",
+    "/usr/sbin/lvm": "lvm2",
     "mcopy": "mtools",
 }
 

@@ -6,25 +6,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from . import cache
+from . import cache, gpt
+from .gpt import Partition
 from .testos import TestOs
 from .uki import bound
 
 SECTOR = 512
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Partition:
-    number: int
-    label: str
-    type: str
-    uuid: str
-    start: int  # bytes
-    size: int  # bytes
+DISK_UUID = "7e570000-0000-4000-8000-000000000000"
 
 
 def _layout() -> dict[str, Partition]:
@@ -50,41 +42,56 @@ BOOT_FILE = {"A": "/EFI/metropolis/boot-a.efi", "B": "/EFI/metropolis/boot-b.efi
 REMOVABLE = "/EFI/BOOT/BOOTX64.EFI"
 
 
-def make_factory_disk(path: Path, system: TestOs, letter: str = "X") -> None:
-    """A disk as it leaves the factory.
+def make_factory_disk(path: Path, system: TestOs, letter: str = "X", sector: int = SECTOR) -> None:
+    """A disk as it leaves the factory, with logical blocks of `sector` bytes.
 
     Slot A is complete, slot B empty, and the removable path holds a copy of A's boot file.
     """
+    sources = [Path(__file__), Path(gpt.__file__)]
     with cache.locked():
-        key = cache.digest(system.directory.name, letter, Path(__file__))
-        master = cache.built("disk", key, lambda work: _build(work / "disk.raw", system, letter))
+        key = cache.digest(system.directory.name, letter, *sources)
+        name = "disk" if sector == SECTOR else f"disk{sector}"
+        build = lambda work: _build(work / "disk.raw", system, letter, sector)  # noqa: E731
+        master = cache.built(name, key, build)
     cache.tool("cp", "--sparse=always", "--reflink=auto", master / "disk.raw", path)
 
 
-def _build(path: Path, system: TestOs, letter: str) -> None:
+def write_table(disk: Path, without: str = "", retype: dict[str, str] | None = None) -> None:
+    """Rewrites the table of a disk with 512 byte blocks: labels left out, types changed."""
+    types = retype or {}
+    rows = [p for p in LAYOUT.values() if p.label not in without.split()]
+    rows = [replace(p, type=types.get(p.label, p.type)) for p in rows]
+    gpt.write_table(disk, rows, SECTOR, DISK_UUID)
+
+
+def _build(path: Path, system: TestOs, letter: str, sector: int) -> None:
     last = list(LAYOUT.values())[-1]
     with open(path, "wb") as disk:
         disk.truncate(last.start + last.size + MIB)
-    lines = ["label: gpt", "label-id: 7e570000-0000-4000-8000-000000000000", "unit: sectors"]
-    for p in LAYOUT.values():
-        place = f"start={p.start // SECTOR}, size={p.size // SECTOR}"
-        lines.append(f'{place}, type={p.type}, uuid={p.uuid}, name="{p.label}"')
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory) / "script"
-        script.write_text("\n".join(lines) + "\n")
-        cache.tool("sh", "-c", f'sfdisk --quiet "{path}" <"{script}"')
-    # Clusters of 2 KiB: with larger ones there are too few for a FAT32.
-    cache.tool(
-        *("mkfs.fat", "-F", "32", "-s", "4", "-n", "ESP", "-i", "7e570001"),
-        *(f"--offset={ESP.start // SECTOR}", path, str(ESP.size // 1024)),
-    )
+    gpt.write_table(path, list(LAYOUT.values()), sector, DISK_UUID)
     variant = system.variant(letter)
     write_partition(path, SLOT["A"], variant.image.read_bytes())
     boot_file = bound(variant.uki.read_bytes(), "A")
+    with tempfile.TemporaryDirectory() as directory:
+        files = Path(directory) / "esp"
+        _make_file_system(files, sector)
+        cache.tool(
+            *("dd", "conv=notrunc,sparse", "bs=1M", f"seek={ESP.start // MIB}"),
+            *(f"if={files}", f"of={path}"),
+        )
     for directory in ("/EFI", "/EFI/BOOT", "/EFI/metropolis"):
         cache.tool("mmd", "-i", f"{path}@@{ESP.start}", f"::{directory}")
     for target in (BOOT_FILE["A"], REMOVABLE):
         put_file(path, target, boot_file)
+
+
+def _make_file_system(path: Path, sector: int) -> None:
+    with open(path, "wb") as file:
+        file.truncate(ESP.size)
+    # Clusters of 2 KiB: with larger ones there are too few for a FAT32. With sectors of 4 KiB
+    # there are too few in any case, and it is a FAT16.
+    kind = ["-F", "32", "-s", "4"] if sector == 512 else ["-F", "16", "-s", "1"]
+    cache.tool("mkfs.fat", *kind, "-S", str(sector), "-n", "ESP", "-i", "7e570001", path)
 
 
 def put_file(disk: Path, name: str, content: bytes) -> None:
@@ -118,3 +125,8 @@ def read_partition(disk: Path, partition: Partition, size: int | None = None) ->
 
 def partition_hash(disk: Path, partition: Partition) -> str:
     return hashlib.sha256(read_partition(disk, partition)).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,6 +31,16 @@ def load_option(
     return struct.pack("<IH", attributes, len(nodes)) + name + nodes + data
 
 
+def place(option: bytes) -> tuple[int, int, int, str]:
+    """Number, start and size (logical blocks) and GUID of the partition in a leading HD() node."""
+    start = option.index(b"\0\0\0", 6) + 3
+    kind, size, number, first, blocks, signature, form, by_guid = struct.unpack_from(
+        "<HHIQQ16sBB", option, start
+    )
+    assert (kind, size, form, by_guid) == (0x0104, 42, 2, 2), option[start : start + 42].hex()
+    return number, first, blocks, str(UUID(bytes_le=signature))
+
+
 def description(option: bytes) -> str:
     return option[6:].decode("utf-16-le", "replace").split("\0")[0]
 
@@ -57,3 +67,9 @@ def boot_order(variables: dict[str, bytes]) -> list[str]:
 
 def pack_order(numbers: list[str]) -> bytes:
     return b"".join(struct.pack("<H", int(number, 16)) for number in numbers)
+
+
+def entry_number(variables: dict[str, bytes], text: str) -> str:
+    """The number of the one boot entry with this description."""
+    (number,) = [n for n in boot_order(variables) if description(variables[f"Boot{n}"]) == text]
+    return number

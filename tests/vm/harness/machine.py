@@ -59,6 +59,9 @@ class Machine:
         self.disk = directory / "disk.raw"
         self.variables = directory / "vars.fd"
         self.console = directory / "console.log"
+        self.chipset = "q35"
+        self.attach = "virtio-blk-pci"  # how the disk is connected: a QEMU device with properties
+        self.more_disks: list[tuple[Path, str]] = []  # the same of others
         self.write_log: Path | None = None  # where to log all writes to the disk, for writelog.py
         self.ready: Ready | None = None
         self._process: subprocess.Popen | None = None
@@ -180,6 +183,11 @@ class Machine:
         assert self._qmp is not None
         return 1 + self._qmp.collect().count("RESET")
 
+    def firmware_path(self) -> str:
+        """The device path that the firmware started last, as it prints it."""
+        started = re.findall(r"BdsDxe: starting Boot.* from (.*)", self.console_tail(1000))
+        return started[-1].strip() if started else ""
+
     def firmware_entry(self) -> str:
         """The description of the boot entry that the firmware started last."""
         started = re.findall(r'BdsDxe: starting Boot[0-9A-F]{4} "([^"]*)"', self.console_tail(1000))
@@ -200,11 +208,13 @@ class Machine:
     def _command(self, sockets: Path) -> list[str]:
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-machine", "q35,accel=tcg", "-cpu", CPU, "-m", "1024", "-smp", str(CORES)),
+            *("-machine", f"{self.chipset},accel=tcg", "-cpu", CPU, "-m", "1024"),
+            *("-smp", str(CORES)),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"),
             *("-drive", f"if=pflash,format=raw,file={self.variables}"),
             *("-blockdev", self._block_device()),
-            *("-device", "virtio-blk-pci,drive=disk"),
+            *("-device", f"{self.attach},drive=disk"),
+            *self._more_disks(),
             *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"socket,id=agent,path={sockets}/agent,server=on,wait=off"),
             *("-device", "virtio-serial-pci"),
@@ -223,6 +233,14 @@ class Machine:
             f"node-name=disk,driver=blklogwrites,file.{file.replace(',', ',file.')},"
             f"log.driver=file,log.filename={self.write_log},log-super-update-interval=1"
         )
+
+    def _more_disks(self) -> list[str]:
+        words = []
+        for number, (path, attach) in enumerate(self.more_disks):
+            file = f"file.driver=file,file.filename={path}"
+            words += ["-blockdev", f"node-name=more{number},driver=raw,{file}"]
+            words += ["-device", f"{attach},drive=more{number}"]
+        return words
 
     def _connect(self, path: Path) -> socket.socket:
         """Connects to QEMU's socket, as soon as QEMU listens on it."""

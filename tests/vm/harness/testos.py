@@ -23,6 +23,8 @@ MODULES = [
     "virtio_blk",
     "virtio_net",
     "virtio_console",
+    "ata_piix",
+    "sd_mod",
     "dm-verity",
     "erofs",
     "vfat",
