@@ -32,11 +32,28 @@ static int cannot_read(struct doctor *doctor, const char *why, struct error *err
 		"It cannot be read: %s.", why);
 }
 
+static int check_twin(struct doctor *doctor, struct error *error)
+{
+	struct context *context = doctor->context;
+	AUTO_FREE char *twin = NULL;
+	int r = context->machine->ops->esp_twin(context->machine, context->esp, &twin, error);
+
+	if (r < 0)
+		return r;
+	if (!twin)
+		return doctor_ok(doctor, error, "The EFI System Partition can be reached.");
+	return doctor_warning(doctor,
+		"Disconnect the cloned disk, or give it GUIDs of its own (sgdisk -G).", error,
+		"%s has the same partition GUID as the EFI System Partition: the firmware may "
+		"start an old system from there.",
+		twin);
+}
+
 int doctor_check_esp(struct doctor *doctor, enum slot unused, struct error *error)
 {
 	(void)unused;
 	if (doctor->esp_number == 0)
-		return doctor_ok(doctor, error, "The EFI System Partition can be reached.");
+		return check_twin(doctor, error);
 	if (doctor->esp_number == -EACCES || doctor->esp_number == -EPERM)
 		return doctor_warning(doctor, DOCTOR_AS_ROOT, error, "%s.", doctor->no_esp);
 	return doctor_problem(doctor,

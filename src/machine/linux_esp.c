@@ -346,6 +346,25 @@ int linux_esp_location(
 	return 0;
 }
 
+int linux_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error)
+{
+	const struct root_dir *root = &linux_machine_of(machine)->root;
+	struct block_facts twin;
+	bool found = false;
+	char *node;
+	int r = 0;
+
+	if (!root->confined && esp->facts.has_partuuid)
+		r = find_twin(root, &esp->facts, &twin, &found, error);
+	if (r < 0)
+		return r;
+	node = found ? text_format("/dev/%s", twin.node) : NULL;
+	if (found && !node)
+		return error_memory(error);
+	*ret = node;
+	return 0;
+}
+
 void linux_esp_close(struct machine *machine, struct esp *esp)
 {
 	(void)machine;

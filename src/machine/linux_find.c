@@ -356,3 +356,23 @@ int find_esp(const struct root_dir *root, const struct block_list *stack,
 	*ret = *choice.best;
 	return 0;
 }
+
+int find_twin(const struct root_dir *root, const struct block_facts *facts, struct block_facts *ret,
+	bool *ret_found, struct error *error)
+{
+	const struct wanted wanted = { .by = BY_PARTUUID, .guid = facts->partuuid };
+	AUTO_BLOCKS struct block_list list = { 0 };
+	int r = block_list_partitions(root, &list, error);
+
+	if (r < 0)
+		return r;
+	*ret_found = false;
+	for (size_t i = 0; i < list.count && !*ret_found; i++) {
+		probe_for(root, &wanted, &list, i);
+		if (list.items[i].device == facts->device || !is_wanted(&wanted, &list.items[i]))
+			continue;
+		*ret = list.items[i];
+		*ret_found = true;
+	}
+	return 0;
+}

@@ -211,6 +211,7 @@ static const struct machine_ops linux_ops = {
 	.esp_list = linux_esp_list,
 	.esp_space = linux_esp_space,
 	.esp_location = linux_esp_location,
+	.esp_twin = linux_esp_twin,
 	.esp_close = linux_esp_close,
 	.lock = linux_lock,
 	.unlock = linux_unlock,

@@ -154,6 +154,13 @@ int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
 	struct error *error);
 
+/**
+ * Another partition with the same PARTUUID, on any disk. *ret_found false: none, or the partition
+ * tables cannot be read. 0 or -errno.
+ */
+int find_twin(const struct root_dir *root, const struct block_facts *facts, struct block_facts *ret,
+	bool *ret_found, struct error *error);
+
 /* linux_holders.c: what a device is used by */
 
 /**
@@ -290,6 +297,7 @@ int linux_esp_space(
 	struct machine *machine, struct esp *esp, struct esp_space *ret, struct error *error);
 int linux_esp_location(
 	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error);
+int linux_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error);
 void linux_esp_close(struct machine *machine, struct esp *esp);
 int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
 	struct machine_lock **ret, struct error *error);

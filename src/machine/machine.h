@@ -134,6 +134,12 @@ struct machine_ops {
 	/** Where the ESP lies on its disk, for HD() nodes. -ENODATA: cannot be told here. */
 	int (*esp_location)(struct machine *machine, struct esp *esp, struct esp_location *ret,
 		struct error *error);
+	/**
+	 * The device node of another partition with the ESP's PARTUUID, as a cloned disk has it:
+	 * firmware, which knows the ESP by nothing else, may take that one. Owned by the caller;
+	 * NULL: none can be seen.
+	 */
+	int (*esp_twin)(struct machine *machine, struct esp *esp, char **ret, struct error *error);
 	/** NULL is fine. */
 	void (*esp_close)(struct machine *machine, struct esp *esp);
 

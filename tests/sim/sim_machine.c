@@ -337,6 +337,15 @@ static int sim_esp_location(
 	return 0;
 }
 
+static int sim_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error)
+{
+	const char *twin = sim_of(machine)->esp_twin;
+
+	(void)esp;
+	*ret = twin ? strdup(twin) : NULL;
+	return twin && !*ret ? error_memory(error) : 0;
+}
+
 static void sim_esp_close(struct machine *machine, struct esp *esp)
 {
 	(void)machine, (void)esp;
@@ -552,6 +561,7 @@ static const struct machine_ops ops = {
 	.esp_list = sim_esp_list,
 	.esp_space = sim_esp_space,
 	.esp_location = sim_esp_location,
+	.esp_twin = sim_esp_twin,
 	.esp_close = sim_esp_close,
 	.lock = sim_lock,
 	.unlock = sim_unlock,

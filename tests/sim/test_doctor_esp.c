@@ -42,6 +42,11 @@ static void no_access_to_esp(struct patient *patient)
 	patient->ops.esp_open = esp_denied;
 }
 
+static void cloned(struct patient *patient)
+{
+	patient->sim->esp_twin = "/dev/sdb1";
+}
+
 static void read_only(struct patient *patient)
 {
 	patient->sim->esp_read_only = true;
@@ -283,6 +288,7 @@ static void root_on_the_other(struct patient *patient)
 
 static const struct patient_case cases[] = {
 	{ nothing, "esp", OK, "can be reached" },
+	{ cloned, "esp", WARNING, "/dev/sdb1 has the same partition GUID" },
 	{ no_access_to_esp, "esp", WARNING, "not readable" },
 	{ no_access_to_esp, "slot-a", WARNING, "without the EFI System Partition" },
 	{ no_access_to_esp, "entry-b", OK, "starts slot B" },

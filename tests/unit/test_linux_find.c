@@ -512,6 +512,27 @@ static void test_find_esp_under_lvm(void **state)
 	tree_remove(&f.tree);
 }
 
+/* A clone has the same GUIDs; another disk's have nothing to do with it. */
+static void test_find_twin(void **state)
+{
+	struct block_facts facts = { 0 }, twin = { 0 };
+	struct fixture f;
+	bool found = true;
+
+	(void)state;
+	fixture_make(&f);
+	add_esp_disk(&f, "sda", 0, one_esp);
+	add_esp_disk(&f, "sdb", 16, two_esps);
+	assert_int_equal(esp(&f, makedev(8, 2), "", NULL, &facts), 0);
+	assert_int_equal(find_twin(&f.root, &facts, &twin, &found, &f.error), 0);
+	assert_false(found);
+	add_esp_disk(&f, "sdc", 32, one_esp);
+	assert_int_equal(find_twin(&f.root, &facts, &twin, &found, &f.error), 0);
+	assert_true(found);
+	assert_string_equal(twin.name, "sdc1");
+	tree_remove(&f.tree);
+}
+
 /* No disk with an ESP at all. */
 static void test_find_no_esp(void **state)
 {
@@ -583,6 +604,7 @@ int main(void)
 		cmocka_unit_test(test_find_esp),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_find_esp_under_lvm),
+		cmocka_unit_test(test_find_twin),
 		cmocka_unit_test(test_find_no_esp),
 		cmocka_unit_test(test_find_esp_unreadable),
 		cmocka_unit_test(test_this_machine),

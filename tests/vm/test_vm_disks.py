@@ -77,6 +77,8 @@ def test_cloned_disk(root, machine, bundle, tmp_path, system):
         f"mkdir -p /dev/disk/by-partlabel && ln -s ../../{elsewhere}"
         " /dev/disk/by-partlabel/METROPOLIS-SYSTEM-B"
     )
+    twin = "/dev/vdb1" if root == "vda" else "/dev/vda1"
+    assert f"{twin} has the same partition GUID" in machine.run("bistable doctor").out
     machine.check("bistable mark-good")
     machine.check(f"bistable install {bundle('Y')} --activate=kexec")
     machine.check("umount /boot")
@@ -89,6 +91,11 @@ def test_cloned_disk(root, machine, bundle, tmp_path, system):
     machine.check("bistable mark-good")
     assert machine.status()["default"] == "B"
     assert_only_mine_changed(machine, clone, tmp_path / "factory.raw")
+
+    # The firmware takes the first disk's ESP, the clone's, which has no slot B.
+    machine.cold_boot("X")
+    refused = machine.run("bistable mark-good")
+    assert refused.status == 3 and "fell back" in refused.err, refused
 
 
 def assert_only_mine_changed(machine: Machine, clone: Path, factory: Path) -> None:
