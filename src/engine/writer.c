@@ -95,6 +95,51 @@ static int begin(struct writer *writer, struct error *error)
 	return r;
 }
 
+static int read_present(struct writer *writer, size_t start, size_t size, struct error *error)
+{
+	return writer->machine->ops->partition_read(writer->machine, writer->partition,
+		writer->image.size + start, writer->present + start, size, error);
+}
+
+/*
+ * Whether the chunk differs in its first and in its last block: then all of it will be written, and
+ * what lies between need not be read. The last one first, or it looks like reading on and on.
+ */
+static int differs_at_both_ends(
+	struct writer *writer, const uint8_t *data, size_t size, bool *ret, struct error *error)
+{
+	size_t last = (size - 1) / WRITER_BLOCK * WRITER_BLOCK;
+	int r;
+
+	*ret = false;
+	r = read_present(writer, last, size - last, error);
+	if (r < 0 || memcmp(data + last, writer->present + last, size - last) == 0)
+		return r;
+	r = read_present(writer, 0, size < WRITER_BLOCK ? size : WRITER_BLOCK, error);
+	if (r == 0)
+		*ret = memcmp(data, writer->present, size < WRITER_BLOCK ? size : WRITER_BLOCK)
+		       != 0;
+	return r;
+}
+
+/* What has to be written of the chunk; an empty range if it is there already. */
+static int find_range(struct writer *writer, const uint8_t *data, size_t size, size_t *ret_start,
+	size_t *ret_end, struct error *error)
+{
+	bool whole;
+	int r;
+
+	*ret_start = 0;
+	*ret_end = size;
+	r = differs_at_both_ends(writer, data, size, &whole, error);
+	if (r < 0 || whole)
+		return r;
+	r = read_present(writer, 0, size, error);
+	if (r == 0 && !differing_range(data, writer->present, size, ret_start, ret_end))
+		*ret_end = 0;
+	return r;
+}
+
 /* Writes what differs from what is there. */
 static int converge(struct writer *writer, const uint8_t *data, size_t size, struct error *error)
 {
@@ -103,9 +148,8 @@ static int converge(struct writer *writer, const uint8_t *data, size_t size, str
 	size_t start, end, skip = offset == 0 ? writer->first_size : 0;
 	int r;
 
-	r = machine->ops->partition_read(
-		machine, writer->partition, offset, writer->present, size, error);
-	if (r < 0 || !differing_range(data, writer->present, size, &start, &end))
+	r = find_range(writer, data, size, &start, &end, error);
+	if (r < 0 || end == 0)
 		return r;
 	r = begin(writer, error);
 	if (r < 0)
