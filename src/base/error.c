@@ -30,9 +30,13 @@ int error_memory(struct error *error)
 
 int error_pass(struct error *error, const struct error *from)
 {
-	if (error)
+	int number = from->number ? from->number : EIO;
+
+	if (error) {
 		*error = *from;
-	return -from->number;
+		error->number = number;
+	}
+	return -number;
 }
 
 void error_prefix(struct error *error, const char *format, ...)

@@ -34,7 +34,10 @@ int error_set(struct error *error, enum error_kind kind, int number, const char 
 /** error_set() for ENOMEM. Returns -ENOMEM. */
 int error_memory(struct error *error);
 
-/** Passes on an error that another thread or call came to. error may be NULL. Returns -number. */
+/**
+ * Passes on an error that another thread or call came to. error may be NULL. Returns -number, where
+ * 0 counts as EIO: an error never becomes a success.
+ */
 int error_pass(struct error *error, const struct error *from);
 
 /** Puts "<text>: " before the message of an error that is set. error may be NULL. */

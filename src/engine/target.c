@@ -220,7 +220,8 @@ static int give(struct target *target, bool complete, struct error *error)
 		target->started = true;
 	}
 	LOCKED(&target->lock);
-	if (target->chunk[target->given % CHUNKS].size > 0)
+	/* Not the size at its place tells: the thread may still have another chunk there. */
+	if (target->size > target->given * CHUNK_SIZE)
 		target->given++;
 	target->complete = complete;
 	pthread_cond_broadcast(&target->changed);

@@ -31,7 +31,7 @@ struct image {
 
 /**
  * Writes an image to a partition, chunk after chunk: what the partition holds already is not
- * written again, and its first block never is (writer_first()), since whoever finds a superblock
+ * written again, and the first block comes last (writer_finish()), since whoever finds a superblock
  * may mount what lies behind it.
  */
 struct writer {
@@ -49,8 +49,12 @@ struct writer {
 	uint64_t written; /* bytes */
 };
 
-/** `capacity`: bytes that the partition holds. The other fields are set by the caller. */
+/**
+ * Makes what a zeroed writer owns; machine, partition, begin and opaque are set by the caller.
+ * `capacity`: bytes that the partition holds. After an error, too, writer_done() is called.
+ */
 int writer_init(struct writer *writer, uint64_t capacity, struct error *error);
+/** Frees what writer_init() made. */
 void writer_done(struct writer *writer);
 
 /** A chunk; `data` is aligned to WRITER_BLOCK. Only the last one is shorter than CHUNK_SIZE. */

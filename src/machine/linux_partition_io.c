@@ -240,17 +240,18 @@ static int note_written(struct partition *partition, uint64_t offset, size_t siz
 	return partition->dirty_bytes < WRITEBACK_BYTES ? 0 : write_back(partition);
 }
 
-/* Past the page cache, as far as that is aligned. Bytes written, or -errno. */
-static ssize_t write_direct(
-	struct partition *partition, const uint8_t *data, size_t size, uint64_t offset)
+/* Past the page cache, as far as that is aligned. *ret_done: bytes written, of an error too. */
+static int write_direct(struct partition *partition, const uint8_t *data, size_t size,
+	uint64_t offset, size_t *ret_done)
 {
-	size_t done = 0, whole = size / ALIGNMENT * ALIGNMENT;
+	size_t whole = size / ALIGNMENT * ALIGNMENT;
 
+	*ret_done = 0;
 	if (partition->direct < 0 || !is_aligned(data, whole, offset))
 		return 0;
-	while (done < whole) {
-		ssize_t n = pwrite(
-			partition->direct, data + done, whole - done, (off_t)(offset + done));
+	while (*ret_done < whole) {
+		ssize_t n = pwrite(partition->direct, data + *ret_done, whole - *ret_done,
+			(off_t)(offset + *ret_done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -259,11 +260,11 @@ static ssize_t write_direct(
 			break;
 		if (n < 0)
 			return -errno;
-		done += (size_t)n;
+		*ret_done += (size_t)n;
 		if (n == 0 || n % ALIGNMENT != 0)
 			break;
 	}
-	return (ssize_t)done;
+	return 0;
 }
 
 int linux_partition_write(struct machine *machine, struct partition *partition, uint64_t offset,
@@ -271,19 +272,18 @@ int linux_partition_write(struct machine *machine, struct partition *partition, 
 {
 	int r = check_range(partition, "write", offset, size, error);
 	size_t done, direct;
-	ssize_t n;
 
 	(void)machine;
 	if (r < 0)
 		return r;
 	if (!partition->writable)
 		return error_failed(error, EBADF, "%s was opened for reading", partition->name);
-	n = write_direct(partition, data, size, offset);
-	if (n < 0)
-		return io_failed(partition, "write to", offset, (int)-n, error);
-	done = direct = (size_t)n;
+	r = write_direct(partition, data, size, offset, &direct);
+	if (r < 0)
+		return io_failed(partition, "write to", offset + direct, -r, error);
+	done = direct;
 	while (done < size) {
-		n = pwrite(partition->fd, (const uint8_t *)data + done, size - done,
+		ssize_t n = pwrite(partition->fd, (const uint8_t *)data + done, size - done,
 			(off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)

@@ -160,7 +160,7 @@ static int wait_filled(struct ahead *ahead, struct error *error)
 		if (options->cancelled && options->cancelled(options->context))
 			return error_failed(error, ECANCELED, "cancelled while downloading '%s'",
 				ahead->source.name);
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += POLL_MS * 1000000L;
 		until.tv_sec += until.tv_nsec / 1000000000L;
 		until.tv_nsec %= 1000000000L;
@@ -268,6 +268,17 @@ static const struct source_ops ahead_ops = {
 	.close = ahead_close,
 };
 
+/* Waits by a clock that nobody sets: a machine may learn the time while it downloads. */
+static void init_changed(pthread_cond_t *changed)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
 int ahead_open(const char *url, const struct source_options *options, struct source **ret,
 	struct error *error)
 {
@@ -280,7 +291,7 @@ int ahead_open(const char *url, const struct source_options *options, struct sou
 	source = &ahead->source;
 	source->ops = &ahead_ops;
 	pthread_mutex_init(&ahead->lock, NULL);
-	pthread_cond_init(&ahead->changed, NULL);
+	init_changed(&ahead->changed);
 	ahead->options = options;
 	ahead->inner_options = *options;
 	ahead->inner_options.note = note;

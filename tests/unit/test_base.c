@@ -21,6 +21,7 @@
 
 static void test_error(void **state)
 {
+	const struct error passed = { ERROR_REFUSED, ENOSPC, "there" };
 	struct error error = { 0 };
 	char text[2 * ERROR_TEXT_MAX];
 
@@ -35,6 +36,13 @@ static void test_error(void **state)
 	assert_int_equal(error_failed(NULL, EIO, "nobody listens"), -EIO);
 	assert_int_equal(error_failed(&error, 0, "x"), -EIO);
 	assert_int_equal(error_memory(&error), -ENOMEM);
+
+	/* Passed on whole; and one that nobody set is no success. */
+	assert_int_equal(error_pass(&error, &passed), -ENOSPC);
+	assert_memory_equal(&error, &passed, sizeof(error));
+	assert_int_equal(error_pass(&error, &(struct error){ 0 }), -EIO);
+	assert_int_equal(error.number, EIO);
+	assert_int_equal(error_pass(NULL, &passed), -ENOSPC);
 
 	/* Long texts are cut, not overrun. */
 	memset(text, 'a', sizeof(text) - 1);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -23,6 +24,8 @@
 #define PIECES 18u /* more than what is written before the kernel is asked to write back */
 #define SIZE   (PIECE * PIECES)
 
+#define DIRECT_PIECE (1u << 20)
+
 /* The n-th call fails, or all from there on; a cut one carries out less than it was asked for. */
 static struct {
 	unsigned int count, fail_at;
@@ -30,6 +33,8 @@ static struct {
 	bool lasts;
 	size_t most; /* bytes that one call moves; 0: all */
 	unsigned int failed;
+	unsigned int direct; /* writes past the page cache */
+	bool refuses_direct; /* these, as some file systems do */
 } disk;
 
 static bool fails(void)
@@ -58,7 +63,16 @@ ssize_t __real_pwrite64(int fd, const void *data, size_t size, off64_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *data, size_t size, off64_t offset);
 ssize_t __wrap_pwrite64(int fd, const void *data, size_t size, off64_t offset)
 {
-	return fails() ? -1 : __real_pwrite64(fd, data, at_most(size), offset);
+	bool direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+
+	if (fails())
+		return -1;
+	disk.direct += direct;
+	if (direct && disk.refuses_direct) {
+		errno = EINVAL;
+		return -1;
+	}
+	return __real_pwrite64(fd, data, at_most(size), offset);
 }
 
 int __real_fdatasync(int fd);
@@ -78,8 +92,20 @@ int __wrap_sync_file_range(int fd, off64_t offset, off64_t size, unsigned int fl
 struct fixture {
 	struct tree tree;
 	struct machine *machine;
+	void *memory[2];
 	uint8_t *content, *found;
+	uint32_t piece;
 };
+
+/* Whether what is written is aligned: then it goes past the page cache. */
+static void align(struct fixture *f, bool aligned)
+{
+	f->content = (uint8_t *)f->memory[0] + (aligned ? 0 : 1);
+	f->found = (uint8_t *)f->memory[1] + (aligned ? 0 : 1);
+	f->piece = aligned ? DIRECT_PIECE : PIECE;
+	for (uint32_t i = 0; i < SIZE; i++)
+		f->content[i] = (uint8_t)(i * 31 + (i >> 12) * 7);
+}
 
 static int set_up(void **state)
 {
@@ -88,12 +114,10 @@ static int set_up(void **state)
 
 	memset(&disk, 0, sizeof(disk));
 	tree_make(&f.tree);
-	f.content = malloc(SIZE);
-	f.found = malloc(SIZE);
-	if (!f.content || !f.found)
-		return -1;
-	for (uint32_t i = 0; i < SIZE; i++)
-		f.content[i] = (uint8_t)(i * 31 + (i >> 12) * 7);
+	for (size_t i = 0; i < 2; i++)
+		if (posix_memalign(&f.memory[i], 4096, SIZE + 1) != 0)
+			return -1;
+	align(&f, false);
 	memset(f.found, 0, SIZE);
 	tree_write(&f.tree, PATH, f.found, SIZE);
 	*state = &f;
@@ -106,8 +130,8 @@ static int tear_down(void **state)
 
 	machine_free(f->machine);
 	tree_remove(&f->tree);
-	free(f->content);
-	free(f->found);
+	free(f->memory[0]);
+	free(f->memory[1]);
 	return 0;
 }
 
@@ -121,13 +145,13 @@ static int pass(struct fixture *f, struct error *error)
 	memset(f->found, 0xee, SIZE);
 	r = ops->partition_open(f->machine, LABEL, PARTITION_WRITE, &partition, error);
 	for (uint32_t i = 0; r == 0 && i < PIECES; i++)
-		r = ops->partition_write(f->machine, partition, (uint64_t)i * PIECE,
-			f->content + i * PIECE, PIECE, error);
+		r = ops->partition_write(f->machine, partition, (uint64_t)i * f->piece,
+			f->content + i * f->piece, f->piece, error);
 	if (r == 0)
 		r = ops->partition_flush(f->machine, partition, error);
 	for (uint32_t i = 0; r == 0 && i < PIECES; i++)
-		r = ops->partition_read(f->machine, partition, (uint64_t)i * PIECE,
-			f->found + i * PIECE, PIECE, error);
+		r = ops->partition_read(f->machine, partition, (uint64_t)i * f->piece,
+			f->found + i * f->piece, f->piece, error);
 	ops->partition_close(f->machine, partition);
 	return r;
 }
@@ -138,7 +162,7 @@ static void check_works(struct fixture *f)
 
 	if (pass(f, &error) < 0)
 		fail_msg("%s", error.text);
-	assert_memory_equal(f->found, f->content, SIZE);
+	assert_memory_equal(f->found, f->content, f->piece * PIECES);
 }
 
 /* Each call fails in turn: it is said, with the partition's name, and never taken for done. */
@@ -201,6 +225,60 @@ static void test_short_and_full(void **state)
 	assert_non_null(strstr(error.text, "at offset 600002"));
 }
 
+/* Where the file system under the tests can do without the page cache, so do aligned writes. */
+static void check_direct(struct fixture *f)
+{
+	AUTO_CLOSE int fd = openat(f->tree.fd, PATH, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd >= 0)
+		assert_in_range(disk.direct, PIECES, UINT32_MAX);
+}
+
+static void test_direct(void **state)
+{
+	struct fixture *f = *state;
+
+	align(f, true);
+	check_works(f);
+	check_direct(f);
+	disk.most = 65536;
+	check_works(f);
+	disk.most = 0;
+	check_failing(f, EIO, false);
+	check_failing(f, ENOSPC, true);
+}
+
+static void test_direct_short_and_full(void **state)
+{
+	struct fixture *f = *state;
+	struct error error = { 0 };
+
+	align(f, true);
+	disk.most = 65536;
+	disk.fail_at = 3;
+	disk.number = ENOSPC;
+	assert_int_equal(pass(f, &error), -ENOSPC);
+	assert_non_null(strstr(error.text, "at offset 131072"));
+}
+
+/* Through the page cache then, also what comes after a part that was written past it. */
+static void test_direct_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	align(f, true);
+	disk.refuses_direct = true;
+	check_works(f);
+	check_direct(f);
+	disk.refuses_direct = false;
+	disk.count = 0;
+	disk.fail_at = 2;
+	disk.number = EINVAL;
+	disk.most = 65536;
+	check_works(f);
+	assert_int_equal(disk.failed, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +287,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_enospc, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_cut_short, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_short_and_full, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_direct, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_direct_short_and_full, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_direct_refused, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
