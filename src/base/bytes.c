@@ -44,6 +44,13 @@ int buffer_append(struct buffer *buffer, const void *data, size_t size, struct e
 	return 0;
 }
 
+uint8_t *aligned_new(size_t size)
+{
+	void *data;
+
+	return posix_memalign(&data, 4096, size) == 0 ? data : NULL;
+}
+
 void buffer_done(struct buffer *buffer)
 {
 	free(buffer->data);

@@ -84,6 +84,9 @@ int buffer_reserve(struct buffer *buffer, size_t extra, struct error *error);
 /** Appends `size` bytes (data NULL: zeroes). 0 or -ENOMEM. */
 int buffer_append(struct buffer *buffer, const void *data, size_t size, struct error *error);
 
+/** `size` bytes aligned to 4096 for direct I/O, owned by the caller (free). NULL: out of memory. */
+uint8_t *aligned_new(size_t size);
+
 /** Frees the bytes and leaves the buffer empty. */
 void buffer_done(struct buffer *buffer);
 

@@ -7,7 +7,6 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "engine/writer.h"
 #include "machine/machine.h"
 
 #define AHEAD_SIZE (64u << 10)

@@ -10,13 +10,6 @@
 #include "base/error.h"
 #include "machine/machine.h"
 
-uint8_t *aligned_new(size_t size)
-{
-	void *data;
-
-	return posix_memalign(&data, WRITER_BLOCK, size) == 0 ? data : NULL;
-}
-
 int writer_init(struct writer *writer, uint64_t capacity, struct error *error)
 {
 	struct image *image = &writer->image;

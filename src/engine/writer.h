@@ -61,6 +61,3 @@ void writer_done(struct writer *writer);
 int writer_write(struct writer *writer, const uint8_t *data, size_t size, struct error *error);
 /** Ends the image: its digest, a flush, the first block, another flush. */
 int writer_finish(struct writer *writer, struct error *error);
-
-/** `size` bytes aligned for direct I/O, owned by the caller (free). NULL: out of memory. */
-uint8_t *aligned_new(size_t size);

@@ -90,42 +90,6 @@ static void add_disk_image(struct fixture *f, const char *name, uint32_t sector,
 	close(fd);
 }
 
-static void test_mountinfo(void **state)
-{
-	static const char text[] =
-		"22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
-		"23 22 0:21 / /proc rw,nosuid shared:5 master:2 - proc proc rw\n"
-		"not a line\n"
-		"30 22 254:2 / /boot/my\\040efi ro,nosuid - vfat /dev/vda2 ro,fmask=0077\n"
-		"31 22 254:2 /EFI /mnt rw - vfat /dev/vda2 ro\n"
-		"32 22 x:y / /bad rw - vfat /dev/vda2 ro\n"
-		"33 22 0:40 / /ro roots,x - overlay overlay rw,lowerdir=/a:/b,upperdir=/c\n"
-		"34 22 0:50 / /mnt rw - tmpfs \\134odd\n";
-	AUTO_MOUNTS struct mount_list mounts = { 0 };
-	AUTO_FREE char *lower = NULL, *none = NULL;
-
-	(void)state;
-	assert_int_equal(mounts_parse(text, &mounts, NULL), 0);
-	assert_int_equal(mounts.count, 6);
-	assert_int_equal(mounts.items[0].device, makedev(254, 1));
-	assert_string_equal(mounts.items[0].point, "/");
-	assert_string_equal(mounts.items[0].source, "/dev/vda1");
-	assert_string_equal(mounts.items[0].type, "ext4");
-	assert_string_equal(mounts.items[2].point, "/boot/my efi");
-	assert_true(mounts.items[2].read_only);
-	assert_false(mounts.items[3].read_only);
-	assert_string_equal(mounts.items[3].root, "/EFI");
-	assert_false(mounts.items[4].read_only);
-	assert_string_equal(mounts.items[5].source, "\\odd");
-	assert_string_equal(mounts.items[5].super_options, "");
-	assert_ptr_equal(mounts_at(&mounts, "/mnt"), &mounts.items[5]);
-	assert_null(mounts_at(&mounts, "/bad"));
-	lower = mount_option(mounts.items[4].super_options, "lowerdir");
-	assert_string_equal(lower, "/a:/b");
-	none = mount_option(mounts.items[4].super_options, "dir");
-	assert_null(none);
-}
-
 static void test_block_read(void **state)
 {
 	struct block_facts facts;
@@ -593,7 +557,6 @@ static void test_this_machine(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mountinfo),
 		cmocka_unit_test(test_block_read),
 		cmocka_unit_test(test_label_of_kernel),
 		cmocka_unit_test(test_stack),
