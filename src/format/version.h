@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/**
+ * Compares two versions as the UAPI Version Format Specification says
+ * (uapi-group.org/specifications/specs/version_format_specification): below, equal to or above 0
+ * when `a` is older than, as old as, or newer than `b`. Any strings will do.
+ */
+int version_compare(const char *a, const char *b);
