@@ -8,7 +8,8 @@
 
 struct error;
 
-#define CMS_SIZE_MAX (64u << 10) /* of a signature */
+#define CMS_SIZE_MAX     (64u << 10) /* of a signature */
+#define KEYRING_SIZE_MAX (4u << 20)  /* of its PEM text, and of the CRLs */
 
 /** Whom to trust: root certificates, intermediates that lead to them, and revocations. */
 struct keyring;

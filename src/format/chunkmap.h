@@ -53,7 +53,8 @@ int chunkmap_bytes(uint64_t size, uint32_t chunk_size, uint64_t *ret, struct err
 /**
  * Checks the bytes of a chunk map against the payload's size and chunk size (of the manifest): the
  * header, the exact length, every compressed length (1 … chunkmap_length_max()). *ret borrows
- * `bytes`. -EINVAL. That the chunks end inside of their entry is for the caller to check.
+ * `bytes`. -EINVAL (as above), -EBADMSG, -EOPNOTSUPP (its version). That the chunks end inside of
+ * their entry is for the caller to check.
  */
 int chunkmap_parse(struct span bytes, uint64_t size, uint32_t chunk_size, struct chunkmap *ret,
 	struct error *error);

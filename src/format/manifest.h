@@ -27,7 +27,6 @@ struct error;
 #define MANIFEST_TEXT_MAX        128 /* compatible, architecture, version, a word of `requires` */
 #define MANIFEST_DESCRIPTION_MAX 4096
 #define MANIFEST_NAME_MAX        64
-#define MANIFEST_REQUIRES_MAX    16
 
 /** One content of a bundle. */
 struct manifest_payload {
@@ -58,19 +57,19 @@ struct manifest {
 
 /**
  * Reads the bytes of a manifest.json whose signature holds. Strict JSON: a duplicate key, a wrong
- * type or a value out of its bounds is an error (-EINVAL, ERROR_FAILED); unknown keys are ignored.
+ * type or a value out of its bounds is an error (-EBADMSG, ERROR_FAILED); unknown keys are ignored.
  * An unknown `format`, a word in `requires` that this version does not know, or an unknown role
- * without "optional": true is refused (-ENOTSUP, ERROR_REFUSED). Payloads of unknown roles with it
- * stay in the list: manifest_role_known() tells them. There is a `boot` and a `system` payload, and
- * for no role two that one slot could take. *ret is written on success only, belongs to the caller
- * and ends with manifest_done(). Also -ENOMEM.
+ * without "optional": true is refused (-EOPNOTSUPP, ERROR_REFUSED). Payloads of unknown roles with
+ * it stay in the list: manifest_role_known() tells them. There is a `boot` and a `system` payload,
+ * and for no role two that one slot could take. *ret is written on success only, belongs to the
+ * caller and ends with manifest_done(). Also -ENOMEM.
  */
 int manifest_parse(struct span bytes, struct manifest *ret, struct error *error);
 
 /**
  * Appends the manifest.json that says this: the keys in the order of docs/bundle-format.md, two
  * spaces of indent, a final newline, so that equal manifests are equal bytes. What manifest_parse()
- * would not take is an error. -EINVAL, -ENOTSUP, -ENOMEM.
+ * would not take is an error. -EINVAL, -EBADMSG, -EOPNOTSUPP, -ENOMEM.
  */
 int manifest_format(const struct manifest *manifest, struct buffer *out, struct error *error);
 
