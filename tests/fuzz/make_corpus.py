@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "fixtures")]
 
+import make_cms  # noqa: E402
 import make_uki  # noqa: E402
 import regressions  # noqa: E402
 
@@ -374,6 +375,129 @@ def http_head() -> dict[str, bytes]:
     }
 
 
+def version() -> dict[str, bytes]:
+    pairs = {
+        "equal": "systemd-123\nsystemd-123",
+        "numbers": "1.010\n1.9",
+        "long": "18446744073709551616\n18446744073709551617",
+        "marks": "123~rc1-1.a^post\n123-a.1^20160101",
+        "separators": "1_2+3\n1.3.3",
+        "zero": "0a\na",
+        "words": "B\na",
+        "empty": "\n~",
+        "not-ascii": "11\u03b1\n11\u03b2",
+    }
+    return {name: pair.encode() for name, pair in pairs.items()}
+
+
+def manifest() -> dict[str, bytes]:
+    def payload(role: str, name: str, **more) -> dict:
+        return {"role": role, "name": name, "size": 17617761, "sha256": HASH, "chunk_size": 32768,
+                "chunks_sha256": HASH[::-1], **more}
+
+    boot, system = payload("boot", BOOT), payload("system", SYSTEM, verity={"root_hash": HASH})
+    head = {"format": 1, "compatible": "acme-gateway", "architecture": "x86-64",
+            "version": "2026.11.1", "epoch": 7, "created": "2026-11-23T10:00:00Z"}
+    least = {**head, "payloads": [boot, system]}
+    per_slot = [{**boot, "slot": "A"}, payload("boot", "other.efi", slot="B"), system]
+    extra = payload("seed", "seed.img", optional=True)
+    records = {
+        "least": least,
+        "full": {**head, "not_after": "2027-01-01T00:00:00Z", "description": "Gr\u00f6\u00dfer",
+                 "requires": [], "payloads": [*per_slot, extra]},
+        "unknown-keys": {**least, "deltas": [1.5, None, {"a": []}]},
+        "newer": {**least, "format": 2},
+        "requires": {**least, "requires": ["deltas"]},
+        "unknown-role": {**head, "payloads": [boot, system, payload("data", "d")]},
+        "same-name": {**head, "payloads": [boot, payload("system", BOOT)]},
+        "same-role": {**head, "payloads": [boot, payload("boot", "b", slot="A"), system]},
+        "map-name": {**head, "payloads": [boot, payload("system", BOOT + ".chunks")]},
+        "largest": {**head, "payloads": [boot, {**system, "size": 1 << 40}]},
+        "too-large": {**head, "payloads": [boot, {**system, "size": (1 << 40) + 1}]},
+        "chunk-size": {**head, "payloads": [boot, {**system, "chunk_size": 49152}]},
+        "no-payloads": {**head, "payloads": []},
+    }
+    return {name: json.dumps(record).encode() for name, record in records.items()} | {
+        "indented": json.dumps(records["full"], indent=2, ensure_ascii=False).encode() + b"\n",
+        "twice": json.dumps(least).replace('"epoch"', '"version": "2", "epoch"').encode(),
+        "deep": b'{"format": 1, "a": ' + b"[" * 3000,
+    }
+
+
+def chunkmap() -> dict[str, bytes]:
+    def made(size: int, chunk: int, length: int = 100, extra: bytes = b"") -> bytes:
+        chunks, blocks = -(-size // chunk), -(-size // 4096)
+        return (
+            struct.pack("<QI", size, chunk)
+            + struct.pack("<8sIIIIQQ", b"bistchnk", 1, 40, chunk, 4096, size, 0)
+            + (struct.pack("<I", length) + b"\xab" * 32) * chunks
+            + struct.pack("<Q", 0x1122334455667788) * blocks
+            + extra
+        )
+
+    usual = made(100000, 32768)
+    return {
+        "usual": usual,
+        "one-byte": made(1, 4096, 65),
+        "aligned": made(65536, 4096, 4096),
+        "longest": made(32768, 32768, 32768 + 128 + 64),
+        "over-long": made(32768, 32768, 32768 + 128 + 65),
+        "no-length": made(4096, 4096, 0),
+        "other-size": struct.pack("<Q", 99999) + usual[8:],
+        "largest": struct.pack("<QI", 1 << 40, 4096) + usual[12:],
+        "too-large": struct.pack("<QI", (1 << 64) - 1, 4096) + usual[12:],
+        "cut": usual[:-1],
+        "longer": made(100000, 32768, extra=b"x"),
+        "newer": usual.replace(b"bistchnk\1", b"bistchnk\2"),
+    }
+
+
+def cms() -> dict[str, bytes]:
+    def pack(keyring: bytes, crls: bytes, content: bytes, signature: bytes, flags: int = 1):
+        sizes = struct.pack("<HHHB", len(keyring), len(crls), len(content), flags)
+        return sizes + keyring + crls + content + signature
+
+    content = b'{"format": 1}\n'
+    root = make_cms.certificate("Root", "Root", 1, ca=True)
+    middle = make_cms.certificate("Middle", "Root", 2, ca=True)
+    signer = make_cms.certificate("Signer", "Root", 3)
+    deep = make_cms.certificate("Deep", "Middle", 4)
+    old = make_cms.certificate("Old", "Root", 5, end="20270101000000Z")
+    ring = make_cms.pem("CERTIFICATE", root)
+    info = make_cms.signer_info(content, "Root", 3)
+    good = make_cms.cms([info], [signer])
+    plain = make_cms.signer_info(content, "Root", 3, attributes=False)
+    by_old = make_cms.signer_info(content, "Root", 5)
+    by_deep = make_cms.signer_info(content, "Middle", 4)
+
+    def revoking(*serials: int) -> bytes:
+        return make_cms.pem("X509 CRL", make_cms.crl("Root", *serials))
+
+    return {
+        "good": pack(ring, b"", content, good),
+        "no-attributes": pack(ring, b"", content, make_cms.cms([plain], [signer])),
+        "in-keyring": pack(ring + make_cms.pem("CERTIFICATE", signer), b"", content,
+                           make_cms.cms([info], [])),
+        "chain": pack(ring, b"", content, make_cms.cms([by_deep], [deep, middle])),
+        "by-root": pack(ring, b"", content, make_cms.cms(
+            [make_cms.signer_info(content, "Root", 1)], [root]), 0),
+        "crl": pack(ring, revoking(9), content, good),
+        "revoked": pack(ring, revoking(3, 9), content, good),
+        "expired": pack(ring, b"", content, make_cms.cms([by_old], [old])),
+        "unknown": pack(make_cms.pem("CERTIFICATE", signer) + ring, b"", content,
+                        make_cms.cms([by_deep], [deep])),
+        "no-root": pack(make_cms.pem("CERTIFICATE", signer), b"", content, good),
+        "no-signer": pack(ring, b"", content, make_cms.cms([info], [])),
+        "nobody": pack(ring, b"", content, make_cms.cms([], [signer])),
+        "two": pack(ring, b"", content, make_cms.cms([info, plain], [signer])),
+        "embedded": pack(ring, b"", content, make_cms.cms([info], [signer], embedded=content)),
+        "other-kind": pack(ring, b"", content, make_cms.cms([info], [signer], kind=make_cms.DATA)),
+        "other-content": pack(ring, b"", content + b"x", good),
+        "trailing": pack(ring, b"", content, good + b"\0"),
+        "cut": pack(ring, b"", content, good[:-9]),
+    }
+
+
 TARGETS = {
     "uki": uki,
     "loadopt": loadopt,
@@ -387,6 +511,10 @@ TARGETS = {
     "ini": ini,
     "config": config,
     "http_head": http_head,
+    "version": version,
+    "manifest": manifest,
+    "chunkmap": chunkmap,
+    "cms": cms,
 }
 
 
