@@ -442,6 +442,40 @@ static void test_per_slot(void **state)
 	assert_false(manifest_role_known("cloud-seed"));
 }
 
+/* For either and for one: that one could take both, whichever comes first. */
+static void test_overlapping(void **state)
+{
+	static const struct change rows[] = {
+		{ "\"slot\": \"B\"", "\"optional\": false", "two payloads have the role 'boot'" },
+		{ "\"slot\": \"B\"", "\"slot\": \"A\"", "two payloads have the role 'boot'" },
+		{ "\"slot\": \"A\", ", "", "two payloads have the role 'boot'" },
+	};
+	AUTO_FREE char *text = replaced(
+		full, "\"role\": \"cloud-seed\"", "\"slot\": \"A\", \"role\": \"boot\"");
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		AUTO_FREE char *changed = replaced(text, rows[i].from, rows[i].to);
+
+		expect(changed, -EBADMSG, rows[i].says);
+	}
+}
+
+/* A bundle may be for one slot only; hex digits of either case are written in lower case. */
+static void test_one_slot(void **state)
+{
+	AUTO_FREE char *only_a = replaced(full, "\"B\"", "\"A\"");
+	AUTO_FREE char *upper = replaced(only_a, "\"root_hash\": \"00112233445566778899aabb",
+		"\"root_hash\": \"00112233445566778899AABB");
+	AUTO_MANIFEST struct manifest manifest = { 0 };
+
+	(void)state;
+	assert_int_equal(parse(upper, &manifest, NULL), 0);
+	assert_ptr_equal(manifest_find(&manifest, "boot", SLOT_A), &manifest.payloads[0]);
+	assert_null(manifest_find(&manifest, "boot", SLOT_B));
+	assert_string_equal(manifest.payloads[1].root_hash, DIGEST);
+}
+
 static void test_missing(void **state)
 {
 	(void)state;
@@ -601,6 +635,8 @@ int main(void)
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_bad_payload),
 		cmocka_unit_test(test_per_slot),
+		cmocka_unit_test(test_overlapping),
+		cmocka_unit_test(test_one_slot),
 		cmocka_unit_test(test_missing),
 		cmocka_unit_test(test_nul),
 		cmocka_unit_test(test_too_large),
