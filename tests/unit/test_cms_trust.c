@@ -213,6 +213,36 @@ static void test_no_ca(void **state)
 	pki_identity_done(&signer);
 }
 
+/* Eight intermediates between signer and root, and no more. */
+static void test_long_chain(void **state)
+{
+	const struct pki *pki = *state;
+	struct identity chain[9] = { 0 };
+	const struct identity *issuer = &pki->root;
+	AUTO_BUFFER struct buffer pem = { 0 };
+
+	pki_add_certificate(&pem, pki->root.certificate);
+	for (size_t i = 0; i < COUNT(chain); i++) {
+		AUTO_KEYRING struct keyring *keyring = NULL;
+		AUTO_FREE char *name = text_format("CA %zu", i + 1);
+		struct identity signer;
+
+		chain[i] = issue_ca(name, issuer, NULL);
+		issuer = &chain[i];
+		signer = issue("Signer", issuer, NULL);
+		pki_add_certificate(&pem, issuer->certificate);
+		keyring = keyring_of(&pem, NULL);
+		if (i + 1 < COUNT(chain))
+			expect_good(keyring, &(struct pki_signing){ .signer = &signer }, &policy);
+		else
+			expect_refused(keyring, &(struct pki_signing){ .signer = &signer }, &policy,
+				"chain too long");
+		pki_identity_done(&signer);
+	}
+	for (size_t i = 0; i < COUNT(chain); i++)
+		pki_identity_done(&chain[i]);
+}
+
 /* A root of the right name with another key. */
 static void test_forged_issuer(void **state)
 {
@@ -312,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_weak_digests),
 		cmocka_unit_test(test_other_keys),
 		cmocka_unit_test(test_no_ca),
+		cmocka_unit_test(test_long_chain),
 		cmocka_unit_test(test_forged_issuer),
 		cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_several_crls),
