@@ -3,6 +3,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,19 +170,31 @@ void pki_add_message(struct buffer *der, CMS_ContentInfo *cms)
 	OPENSSL_free(bytes);
 }
 
+static void add_signer(CMS_ContentInfo *cms, const struct identity *signer,
+	const struct pki_signing *how, unsigned int flags)
+{
+	const EVP_MD *digest = how->digest ? how->digest : EVP_sha256();
+	CMS_SignerInfo *info = CMS_add1_signer(cms, signer->certificate, signer->key, digest,
+		flags | (how->pss ? CMS_KEY_PARAM : 0));
+
+	must(info);
+	if (how->pss)
+		must(EVP_PKEY_CTX_set_rsa_padding(
+			     CMS_SignerInfo_get0_pkey_ctx(info), RSA_PKCS1_PSS_PADDING)
+			> 0);
+}
+
 void pki_sign(struct buffer *der, struct span content, const struct pki_signing *how)
 {
 	unsigned int flags = CMS_BINARY | CMS_PARTIAL | how->flags
 			     | (how->embedded ? 0 : CMS_DETACHED);
-	const EVP_MD *digest = how->digest ? how->digest : EVP_sha256();
 	CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
 	BIO *bytes = BIO_new_mem_buf(content.data, (int)content.size);
 
 	must(cms && bytes);
-	must(CMS_add1_signer(cms, how->signer->certificate, how->signer->key, digest, flags));
+	add_signer(cms, how->signer, how, flags);
 	if (how->second)
-		must(CMS_add1_signer(
-			cms, how->second->certificate, how->second->key, digest, flags));
+		add_signer(cms, how->second, how, flags);
 	for (size_t i = 0; i < 4 && how->extra[i]; i++)
 		must(CMS_add1_cert(cms, (X509 *)how->extra[i]));
 	must(CMS_final(cms, bytes, NULL, flags));

@@ -53,6 +53,7 @@ struct pki_signing {
 	unsigned int flags;            /* beside CMS_BINARY and, unless `embedded`, CMS_DETACHED */
 	bool embedded;                 /* the content lies in the message */
 	const EVP_MD *digest;          /* NULL: SHA-256 */
+	bool pss;                      /* RSASSA-PSS instead of PKCS #1 v1.5 */
 };
 
 /** Appends the DER of a CMS SignedData over `content`. */

@@ -36,6 +36,20 @@ static void test_keys(void **state)
 	}
 }
 
+static void test_pss(void **state)
+{
+	const struct pki *pki = *state;
+	struct identity signer = issue("Signer", &pki->root, pki_share(pki->rsa));
+	struct pki_signing how = { .signer = &signer, .pss = true };
+
+	expect_good(pki->keyring, &how, &policy);
+	how.digest = EVP_sha384();
+	expect_good(pki->keyring, &how, &policy);
+	how.digest = EVP_sha1();
+	expect_refused(pki->keyring, &how, &policy, "digest SHA1");
+	pki_identity_done(&signer);
+}
+
 /* An RSA root, and an intermediate that the message brings along. */
 static void test_rsa_chain(void **state)
 {
@@ -311,6 +325,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_pss),
 		cmocka_unit_test(test_rsa_chain),
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_keyrings),
