@@ -31,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(sign_of(version_compare(a, b)) == -sign_of(version_compare(b, a)));
 	must(version_compare(a, a) == 0);
 	must(with_mark(a, '_') == 0);
-	must(with_mark(a, '^') > 0);
+	/* Right behind a '-' it sorts below: the end is not looked for in between. */
+	must(with_mark(a, '^') == (*a && a[strlen(a) - 1] == '-' ? -1 : 1));
 	/* The second of two is no suffix of its own. */
 	must(strchr(a, '~') || with_mark(a, '~') < 0);
 	return 0;

@@ -384,6 +384,7 @@ def version() -> dict[str, bytes]:
         "separators": "1_2+3\n1.3.3",
         "zero": "0a\na",
         "words": "B\na",
+        "minus": "aBB-\n1-_",
         "empty": "\n~",
         "not-ascii": "11\u03b1\n11\u03b2",
     }
