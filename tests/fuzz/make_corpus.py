@@ -385,6 +385,7 @@ def version() -> dict[str, bytes]:
         "zero": "0a\na",
         "words": "B\na",
         "minus": "aBB-\n1-_",
+        "tilde": "1~\n1~_",
         "empty": "\n~",
         "not-ascii": "11\u03b1\n11\u03b2",
     }
