@@ -16,6 +16,7 @@
 #include "engine/inspect.h"
 #include "engine/install.h"
 #include "machine/machine.h"
+#include "maker/maker.h"
 
 struct bistable {
 	struct bistable_options options;
@@ -241,4 +242,61 @@ int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,
 
 	return give(inspect_uki(bistable->context, file, slot_from_letter(slot), ret, &why), &why,
 		error);
+}
+
+static void on_maker_progress(void *context, const char *phase, uint64_t done, uint64_t total)
+{
+	const struct progress progress = { .phase = phase, .done = done, .total = total };
+
+	on_progress(context, &progress);
+}
+
+static struct maker_observer maker_observer(struct bistable *bistable)
+{
+	return (struct maker_observer){
+		.report = { on_note, bistable },
+		.progress = on_maker_progress,
+		.cancelled = on_cancelled,
+		.context = bistable,
+	};
+}
+
+int bistable_bundle_create(struct bistable *bistable, const struct bistable_bundle_options *options,
+	struct bistable_bundle **ret, struct bistable_error *error)
+{
+	const struct maker_observer observer = maker_observer(bistable);
+	struct error why = { 0 };
+
+	return give(maker_create(options, &observer, ret, &why), &why, error);
+}
+
+int bistable_bundle_inspect(struct bistable *bistable, const char *file, const char *keyring,
+	struct bistable_bundle **ret, struct bistable_error *error)
+{
+	const struct source_options options = context_source_options(
+		bistable->context, &bistable->context->config.headers);
+	struct error why = { 0 };
+
+	return give(maker_inspect(file, &options, keyring, ret, &why), &why, error);
+}
+
+int bistable_bundle_verify(struct bistable *bistable, const char *file, const char *keyring,
+	struct bistable_bundle **ret, struct bistable_error *error)
+{
+	const struct source_options options = context_source_options(
+		bistable->context, &bistable->context->config.headers);
+	const struct maker_observer observer = maker_observer(bistable);
+	struct error why = { 0 };
+
+	return give(maker_verify(file, &options, keyring, &observer, ret, &why), &why, error);
+}
+
+int bistable_bundle_sign(struct bistable *bistable, const char *file, const char *output,
+	const char *key, const char *cert, struct bistable_bundle **ret,
+	struct bistable_error *error)
+{
+	const struct maker_observer observer = maker_observer(bistable);
+	struct error why = { 0 };
+
+	return give(maker_sign(file, output, key, cert, &observer, ret, &why), &why, error);
 }

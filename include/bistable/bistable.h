@@ -244,3 +244,93 @@ int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,
 	struct bistable_uki **ret, struct bistable_error *error);
 /** NULL is fine. */
 void bistable_uki_free(struct bistable_uki *uki);
+
+/** How a bundle's payloads are compressed. */
+enum bistable_compression {
+	BISTABLE_COMPRESS_ZSTD,
+	BISTABLE_COMPRESS_DEFLATE, /* any unzip can extract it */
+	BISTABLE_COMPRESS_NONE,
+};
+
+/** "zstd", "deflate", "none". */
+const char *bistable_compression_name(enum bistable_compression compression);
+/** False if `name` is none of these. */
+bool bistable_compression_from_name(const char *name, enum bistable_compression *ret);
+
+#define BISTABLE_LEVEL_DEFAULT INT32_MIN
+
+struct bistable_bundle_options {
+	const char *uki;          /* path */
+	const char *image;        /* path */
+	const char *output;       /* path */
+	const char *compatible;   /* what systems it is for */
+	const char *version;      /* NULL: as the UKI says */
+	const char *architecture; /* NULL: as the UKI says */
+	const char *description;  /* NULL: none */
+	uint64_t epoch;
+	int64_t created;   /* seconds since 1970; what is in the bundle has this time */
+	int64_t not_after; /* the same; 0: none */
+	enum bistable_compression compression;
+	int level;             /* BISTABLE_LEVEL_DEFAULT; zstd: 1 to 22, deflate: 1 to 9 */
+	uint32_t chunk_size;   /* bytes, a power of two from 4 KiB to 1 MiB; 0: the default */
+	unsigned threads;      /* 0: as many as there are processors; does not change the result */
+	const char *sign_key;  /* path of a PEM file, or a pkcs11: URI; NULL: not signed */
+	const char *sign_cert; /* path of a PEM file: the signer's certificate, intermediates */
+};
+
+struct bistable_bundle_payload {
+	char *role;
+	char *name;          /* of its entry in the ZIP */
+	uint64_t size;       /* bytes */
+	uint64_t compressed; /* bytes */
+	char sha256[65];
+	uint32_t chunk_size; /* bytes */
+	uint64_t chunk_count;
+	char slot; /* 'A' or 'B'; 0: for either */
+	bool optional;
+	char root_hash[129]; /* "": none */
+};
+
+/** What a bundle says of itself. Free with bistable_bundle_free(). */
+struct bistable_bundle {
+	char *compatible;
+	char *architecture;
+	char *version;
+	char *description; /* NULL: none */
+	uint64_t epoch;
+	int64_t created;   /* seconds since 1970 */
+	int64_t not_after; /* the same; 0: none */
+	char **requires;   /* ends with NULL */
+	size_t require_count;
+	struct bistable_bundle_payload *payloads;
+	size_t payload_count;
+	const char *compression; /* "zstd", "deflate", "none": of the first payload */
+	uint64_t size;           /* bytes of the file; UINT64_MAX: unknown */
+	bool is_signed;
+	char *signer; /* of a signature that was verified; NULL: it was not */
+	char signer_sha256[65];
+	int64_t signer_not_after; /* seconds since 1970 */
+};
+
+/** NULL is fine. */
+void bistable_bundle_free(struct bistable_bundle *bundle);
+
+/** Makes a bundle. The output appears whole or not at all. */
+int bistable_bundle_create(struct bistable *bistable, const struct bistable_bundle_options *options,
+	struct bistable_bundle **ret, struct bistable_error *error);
+
+/**
+ * Reads what the head of a bundle at a path, URL or "-" says. `keyring`: path of a PEM file with
+ * certificates that its signature is verified against; NULL: it is not verified.
+ */
+int bistable_bundle_inspect(struct bistable *bistable, const char *file, const char *keyring,
+	struct bistable_bundle **ret, struct bistable_error *error);
+
+/** Checks every byte of a bundle at a path, or a URL that can be read at any place. */
+int bistable_bundle_verify(struct bistable *bistable, const char *file, const char *keyring,
+	struct bistable_bundle **ret, struct bistable_error *error);
+
+/** Replaces the signature of the bundle at a path; `output` NULL: in place. */
+int bistable_bundle_sign(struct bistable *bistable, const char *file, const char *output,
+	const char *key, const char *cert, struct bistable_bundle **ret,
+	struct bistable_error *error);

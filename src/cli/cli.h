@@ -26,6 +26,22 @@ enum cli_option {
 	CLI_ALLOW_UNSIGNED,
 	CLI_FORCE,
 	CLI_HEADER,
+	CLI_COMPATIBLE,
+	CLI_BUNDLE_VERSION, /* takes --version's place */
+	CLI_EPOCH,
+	CLI_DESCRIPTION,
+	CLI_ARCHITECTURE,
+	CLI_CREATED,
+	CLI_NOT_AFTER,
+	CLI_COMPRESS,
+	CLI_LEVEL,
+	CLI_CHUNK_SIZE,
+	CLI_THREADS,
+	CLI_SIGN_KEY,
+	CLI_SIGN_CERT,
+	CLI_KEY,
+	CLI_CERT,
+	CLI_KEYRING,
 };
 
 #define CLI_BIT(option) (1u << (option))
@@ -63,7 +79,10 @@ struct cli {
 	bool version;
 	bool now;
 	struct bistable_install_options install; /* also holds what the other commands take */
-	const char **headers;                    /* owned; ends with NULL */
+	struct bistable_bundle_options bundle;   /* of `bundle create` and `sign` */
+	bool created_given;
+	const char *keyring;
+	const char **headers; /* owned; ends with NULL */
 	size_t header_count;
 	char **words; /* what follows the command, without options */
 	size_t word_count;
@@ -88,6 +107,13 @@ void cli_print_help(const struct cli_command *command, const struct cli_command 
 int cli_usage_error(struct bistable_error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/**
+ * Takes an option of the `bundle` commands into cli->bundle. False: it is none of them. Wrong
+ * values fill *error.
+ */
+bool cli_take_bundle_option(
+	struct cli *cli, enum cli_option option, const char *value, struct bistable_error *error);
+
 /** 'A' or 'B' for "A", "a", "B", "b"; 0 for anything else. */
 char cli_slot_from_text(const char *text);
 
@@ -98,4 +124,8 @@ int cmd_mark_good(struct cli *cli, struct bistable *bistable, struct bistable_er
 int cmd_mark_bad(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_activate(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_bundle_create(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_bundle_inspect(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_bundle_verify(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_bundle_sign(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_uki_inspect(struct cli *cli, struct bistable *bistable, struct bistable_error *error);

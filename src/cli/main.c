@@ -45,6 +45,30 @@ static const struct cli_command commands[] = {
 		"Lets the other slot start next, as the end of an install does: after an\n"
 		"install with --activate=none, or to choose another way.",
 		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_activate },
+	{ "bundle create", "UKI IMAGE OUTPUT", "make a bundle",
+		"Makes a bundle of the Unified Kernel Image UKI and the system partition's IMAGE.\n"
+		"Version and architecture are the UKI's unless given; UKI and image must belong\n"
+		"together. The same input and --created give the same bytes but for the\n"
+		"signature. Without --sign-key it is not signed: 'bundle sign' does that later.",
+		CLI_BIT(CLI_COMPATIBLE) | CLI_BIT(CLI_BUNDLE_VERSION) | CLI_BIT(CLI_EPOCH)
+			| CLI_BIT(CLI_DESCRIPTION) | CLI_BIT(CLI_ARCHITECTURE)
+			| CLI_BIT(CLI_CREATED) | CLI_BIT(CLI_NOT_AFTER) | CLI_BIT(CLI_COMPRESS)
+			| CLI_BIT(CLI_LEVEL) | CLI_BIT(CLI_CHUNK_SIZE) | CLI_BIT(CLI_THREADS)
+			| CLI_BIT(CLI_SIGN_KEY) | CLI_BIT(CLI_SIGN_CERT),
+		3, 3, CLI_JSON_LINES, false, cmd_bundle_create },
+	{ "bundle inspect", "BUNDLE", "look into a bundle",
+		"Shows what the bundle at a path or URL, or on standard input (-), says of\n"
+		"itself. Only its head is fetched. The signature is verified with --keyring only.",
+		CLI_BIT(CLI_KEYRING), 1, 1, CLI_JSON_DOCUMENT, true, cmd_bundle_inspect },
+	{ "bundle verify", "BUNDLE", "check every byte of a bundle",
+		"Checks the structure, the digests and every frame of the bundle at a path or\n"
+		"URL, and with --keyring the signature; says what is wrong where.",
+		CLI_BIT(CLI_KEYRING), 1, 1, CLI_JSON_LINES, false, cmd_bundle_verify },
+	{ "bundle sign", "BUNDLE [OUTPUT]", "sign a bundle, or sign it anew",
+		"Signs a bundle, in place unless OUTPUT is named. A signature that it has is\n"
+		"replaced; the payloads' bytes stay as they are, and are not looked at.",
+		CLI_BIT(CLI_KEY) | CLI_BIT(CLI_CERT), 1, 2, CLI_JSON_DOCUMENT, false,
+		cmd_bundle_sign },
 	{ "uki inspect", "FILE", "look into a Unified Kernel Image",
 		"Shows the sections of a Unified Kernel Image, the command line, kernel and\n"
 		"initrd it would start with, and whether it can be started by kexec. With\n"

@@ -29,6 +29,22 @@ static const struct row rows[] = {
 	{ CLI_FORCE, 0, "force", NULL,
 		"also while the running slot is on trial, bad, or fallen back to" },
 	{ CLI_HEADER, 0, "header", "'K: V'", "send this line with HTTP requests; may be repeated" },
+	{ CLI_COMPATIBLE, 0, "compatible", "NAME", "what systems the bundle is for" },
+	{ CLI_BUNDLE_VERSION, 0, "version", "TEXT", "instead of the version that the UKI states" },
+	{ CLI_EPOCH, 0, "epoch", "N", "systems of a later epoch refuse it; 0 unless given" },
+	{ CLI_DESCRIPTION, 0, "description", "TEXT", "a text for people" },
+	{ CLI_ARCHITECTURE, 0, "architecture", "NAME", "when the UKI does not tell" },
+	{ CLI_CREATED, 0, "created", "TIME", "2026-11-23T10:00:00Z; SOURCE_DATE_EPOCH, else now" },
+	{ CLI_NOT_AFTER, 0, "not-after", "TIME", "refused by systems from then on" },
+	{ CLI_COMPRESS, 0, "compress", "HOW", "zstd (default), deflate (for any unzip), none" },
+	{ CLI_LEVEL, 0, "level", "N", "zstd: 1 to 22, 3 unless given; deflate: 1 to 9, 6" },
+	{ CLI_CHUNK_SIZE, 0, "chunk-size", "SIZE", "4K to 1M, 32K unless given" },
+	{ CLI_THREADS, 0, "threads", "N", "does not change the result; default: one a processor" },
+	{ CLI_SIGN_KEY, 0, "sign-key", "KEY", "sign: a PEM file, or a pkcs11: URI" },
+	{ CLI_SIGN_CERT, 0, "sign-cert", "FILE", "the signer's certificate, and intermediates" },
+	{ CLI_KEY, 0, "key", "KEY", "a PEM file, or a pkcs11: URI" },
+	{ CLI_CERT, 0, "cert", "FILE", "the signer's certificate, and intermediates" },
+	{ CLI_KEYRING, 0, "keyring", "FILE", "verify the signature against these certificates" },
 	{ CLI_CONFIG, 0, "config", "FILE", "read this configuration instead of the usual files" },
 	{ CLI_ROOT, 0, "root", "DIR", "work on a tree instead of this machine" },
 	{ CLI_JSON, 0, "json", NULL, "print JSON" },
@@ -42,6 +58,13 @@ static const struct row rows[] = {
 #define GLOBAL_BITS                                                                       \
 	(CLI_BIT(CLI_CONFIG) | CLI_BIT(CLI_ROOT) | CLI_BIT(CLI_JSON) | CLI_BIT(CLI_QUIET) \
 		| CLI_BIT(CLI_VERBOSE) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
+
+/* The global options that a command has: one may have taken a name for its own. */
+static unsigned global_bits(unsigned options)
+{
+	return options & CLI_BIT(CLI_BUNDLE_VERSION) ? GLOBAL_BITS & ~CLI_BIT(CLI_VERSION)
+						     : GLOBAL_BITS;
+}
 
 int cli_usage_error(struct bistable_error *error, const char *format, ...)
 {
@@ -92,6 +115,8 @@ static void take_command_option(
 {
 	struct bistable_install_options *install = &cli->install;
 
+	if (cli_take_bundle_option(cli, option, value, error))
+		return;
 	switch (option) {
 	case CLI_ACTIVATE:
 		if (!bistable_activation_from_name(value, &install->activation))
@@ -277,7 +302,8 @@ int cli_parse(struct cli *cli, int argc, char **argv, const struct cli_command *
 
 	if (at < argc) {
 		int words = at
-			    + scan(cli, argc - at, argv + at, GLOBAL_BITS | cli->command->options,
+			    + scan(cli, argc - at, argv + at,
+				    global_bits(cli->command->options) | cli->command->options,
 				    false, error);
 
 		cli->words = argv + words;
@@ -322,7 +348,7 @@ static void print_command_help(FILE *stream, const struct cli_command *command)
 		print_options(stream, command->options);
 	}
 	fputs("\nGlobal options:\n", stream);
-	print_options(stream, GLOBAL_BITS);
+	print_options(stream, global_bits(command->options));
 }
 
 void cli_print_help(const struct cli_command *command, const struct cli_command *commands,
@@ -340,7 +366,7 @@ void cli_print_help(const struct cli_command *command, const struct cli_command 
 		stream);
 	for (size_t i = 0; i < count; i++)
 		fprintf(stream, "  %s %-*s %s\n", commands[i].name,
-			(int)(18 - strlen(commands[i].name)), commands[i].arguments,
+			(int)(30 - strlen(commands[i].name)), commands[i].arguments,
 			commands[i].summary);
 	fputs("\nGlobal options:\n", stream);
 	print_options(stream, GLOBAL_BITS);

@@ -10,7 +10,6 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "base/text.h"
 #include "base/thread.h"
 #include "engine/context.h"
 #include "engine/writer.h"
@@ -170,19 +169,5 @@ int verify_image(struct context *context, struct partition *partition, const str
 
 bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret)
 {
-	struct verity verity = {
-		.data_block_size = table->data_block_size,
-		.hash_block_size = table->hash_block_size,
-		.data_blocks = table->data_blocks,
-		.salt_size = strcmp(table->salt, "-") == 0 ? 0 : strlen(table->salt) / 2,
-	};
-
-	_Static_assert(sizeof(verity.algorithm) == sizeof(table->algorithm), "same field");
-	if (!table->table || verity.salt_size > sizeof(verity.salt)
-		|| (verity.salt_size > 0 && !text_unhex(table->salt, verity.salt, verity.salt_size))
-		|| __builtin_mul_overflow(table->hash_start, table->hash_block_size, &ret->start))
-		return false;
-	memcpy(verity.algorithm, table->algorithm, sizeof(verity.algorithm));
-	ret->verity = verity;
-	return true;
+	return cmdline_verity_tree(table, &ret->verity, &ret->start);
 }

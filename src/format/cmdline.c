@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "format/verity.h"
 
 #define BLANKS          " \t\n\v\f\r"
 #define ROOT_HASH_LEAST 64  /* hex digits: 32 bytes */
@@ -330,4 +331,26 @@ int cmdline_verity(const char *cmdline, struct cmdline_verity *ret, struct error
 	}
 	*ret = verity;
 	return 0;
+}
+
+bool cmdline_verity_tree(
+	const struct cmdline_verity *table, struct verity *ret, uint64_t *ret_start)
+{
+	struct verity verity = {
+		.data_block_size = table->data_block_size,
+		.hash_block_size = table->hash_block_size,
+		.data_blocks = table->data_blocks,
+		.salt_size = strcmp(table->salt, "-") == 0 ? 0 : strlen(table->salt) / 2,
+	};
+	uint64_t start;
+
+	_Static_assert(sizeof(verity.algorithm) == sizeof(table->algorithm), "same field");
+	if (!table->table || verity.salt_size > sizeof(verity.salt)
+		|| (verity.salt_size > 0 && !text_unhex(table->salt, verity.salt, verity.salt_size))
+		|| __builtin_mul_overflow(table->hash_start, table->hash_block_size, &start))
+		return false;
+	memcpy(verity.algorithm, table->algorithm, sizeof(verity.algorithm));
+	*ret = verity;
+	*ret_start = start;
+	return true;
 }

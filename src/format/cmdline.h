@@ -8,6 +8,7 @@
 #include "base/slot.h"
 
 struct error;
+struct verity;
 
 /**
  * Which slot a kernel command line speaks of: `bistable.slot=A|B` as a parameter of its own (split
@@ -48,3 +49,10 @@ struct cmdline_verity {
  * root hashes, one that is not hex of 32 to 64 bytes, or a verity target that is not one. -ENOMEM.
  */
 int cmdline_verity(const char *cmdline, struct cmdline_verity *ret, struct error *error);
+
+/**
+ * The hash tree that a table describes: *ret_start is its byte offset on the hash device. False
+ * when there is no table, or one that cannot be so.
+ */
+bool cmdline_verity_tree(
+	const struct cmdline_verity *table, struct verity *ret, uint64_t *ret_start);

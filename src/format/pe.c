@@ -285,3 +285,19 @@ uint64_t pe_extent(struct span bytes)
 	}
 	return extent;
 }
+
+const char *pe_machine_name(uint16_t machine)
+{
+	switch (machine) {
+	case PE_MACHINE_X86_64:
+		return "x86-64";
+	case PE_MACHINE_ARM64:
+		return "arm64";
+	case 0x5064:
+		return "riscv64";
+	case 0x6264:
+		return "loongarch64";
+	default:
+		return NULL;
+	}
+}

@@ -19,6 +19,10 @@ struct error;
 #define PE_MACHINE_NATIVE PE_MACHINE_X86_64
 #endif
 
+/** "x86-64", "arm64", "riscv64", "loongarch64" (systemd's names); NULL for any other machine type.
+ */
+const char *pe_machine_name(uint16_t machine);
+
 #define PE_SUBSYSTEM_EFI_APPLICATION 10
 
 /** More sections than this are refused: ukify needs about 20, multi-profile images some more. */

@@ -102,12 +102,17 @@ static struct span exact_kernel(struct span section)
 	return (struct span){ section.data, (size_t)size };
 }
 
-static int check_kind(const struct pe *pe, struct error *error)
+static int check_machine(const struct pe *pe, struct error *error)
 {
 	if (pe->machine != PE_MACHINE_NATIVE)
 		return error_failed(error, EBADMSG,
 			"the UKI is for machine type 0x%04x, this machine is 0x%04x", pe->machine,
 			PE_MACHINE_NATIVE);
+	return 0;
+}
+
+static int check_kind(const struct pe *pe, struct error *error)
+{
 	if (pe->subsystem != PE_SUBSYSTEM_EFI_APPLICATION)
 		return error_failed(error, EBADMSG,
 			"not a UKI: PE subsystem %u, an EFI application has %d", pe->subsystem,
@@ -136,15 +141,16 @@ static void pick_sections(struct uki *uki)
 	}
 }
 
-int uki_parse(struct span file, struct uki *ret, struct error *error)
+static int parse(struct span file, bool native, struct uki *ret, struct error *error)
 {
 	struct uki uki = { .file = file };
 	int r;
 
 	r = pe_parse(file, &uki.pe, error);
-	if (r < 0)
-		return r;
-	r = check_kind(&uki.pe, error);
+	if (r == 0 && native)
+		r = check_machine(&uki.pe, error);
+	if (r == 0)
+		r = check_kind(&uki.pe, error);
 	if (r < 0)
 		return r;
 	pick_sections(&uki);
@@ -153,6 +159,16 @@ int uki_parse(struct span file, struct uki *ret, struct error *error)
 			uki.kernel.data ? "empty" : "missing");
 	*ret = uki;
 	return 0;
+}
+
+int uki_parse(struct span file, struct uki *ret, struct error *error)
+{
+	return parse(file, true, ret, error);
+}
+
+int uki_parse_any(struct span file, struct uki *ret, struct error *error)
+{
+	return parse(file, false, ret, error);
 }
 
 int uki_bind(const struct uki *uki, uint8_t *file, const char *placeholder, const char *bound,

@@ -35,6 +35,9 @@ struct uki {
  */
 int uki_parse(struct span file, struct uki *ret, struct error *error);
 
+/** uki_parse() for a UKI of whatever machine type. */
+int uki_parse_any(struct span file, struct uki *ret, struct error *error);
+
 /**
  * Replaces `placeholder` by `bound` in every `.cmdline` section, whatever its profile, of `file`: a
  * writable copy of uki->file, changed in place. *ret_count (may be NULL): how many were replaced.

@@ -42,6 +42,7 @@ struct error;
 
 #define ZIP_METHOD_STORED  0
 #define ZIP_METHOD_DEFLATE 8
+#define ZIP_METHOD_ZSTD    93
 
 /** What a local or central header says of an entry. */
 struct zip_entry {

@@ -27,6 +27,8 @@ def test_the_sources_follow_the_layers():
         ("base/text.c", '#include "format/pe.h"', "layer 'base' must not see 'format'"),
         ("machine/kexec.c", '#include "source/source.h"', "layer 'machine' must not see 'source'"),
         ("source/http.c", '  # include "engine/config.h"', "layer 'source' must not see 'engine'"),
+        ("maker/pack.c", '#include "machine/machine.h"', "layer 'maker' must not see 'machine'"),
+        ("source/http.c", '#include "maker/maker.h"', "layer 'source' must not see 'maker'"),
         ("cli/main.c", '#include "engine/install.h"', "layer 'cli' must not see 'engine'"),
         ("boot/firmware.c", '#include "../engine/config.h"', "write it from the include root"),
         ("engine/install.c", '#include "config.h"', "write it from the include root"),

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "maker/frame.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "format/zip.h"
+
+#define RAW_DEFLATE     (-15) /* window bits: 32 KiB, without zlib's framing */
+#define DEFLATE_MEMORY  9
+#define DEFLATE_LEVEL   6
+#define DEFLATE_MOST    9
+#define ZSTD_LEVEL      3
+#define ZSTD_WITH_SIZE  1
+#define FULL_FLUSH_SIZE 16 /* an empty stored block, aligned; zlib wants more than it needs */
+
+struct framer {
+	uint16_t method;
+	ZSTD_CCtx *zstd;
+	z_stream deflate;
+	bool deflating;
+};
+
+DEFINE_CLEANUP(framer_freep, struct framer *, framer_free)
+
+static int no_level(int level, int least, int most, struct error *error)
+{
+	return error_set(error, ERROR_USAGE, EINVAL,
+		"there is no compression level %d: it is %d to %d", level, least, most);
+}
+
+static int zstd_begin(struct framer *framer, int level, struct error *error)
+{
+	if (level == FRAME_LEVEL_DEFAULT)
+		level = ZSTD_LEVEL;
+	if (level < 1 || level > ZSTD_maxCLevel())
+		return no_level(level, 1, ZSTD_maxCLevel(), error);
+	framer->zstd = ZSTD_createCCtx();
+	if (!framer->zstd)
+		return error_memory(error);
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(framer->zstd, ZSTD_c_compressionLevel, level))
+		|| ZSTD_isError(ZSTD_CCtx_setParameter(
+			framer->zstd, ZSTD_c_contentSizeFlag, ZSTD_WITH_SIZE))
+		|| ZSTD_isError(ZSTD_CCtx_setParameter(framer->zstd, ZSTD_c_checksumFlag, 0)))
+		return error_failed(error, EINVAL, "libzstd refuses level %d", level);
+	return 0;
+}
+
+static int deflate_begin(struct framer *framer, int level, struct error *error)
+{
+	if (level == FRAME_LEVEL_DEFAULT)
+		level = DEFLATE_LEVEL;
+	if (level < 1 || level > DEFLATE_MOST)
+		return no_level(level, 1, DEFLATE_MOST, error);
+	if (deflateInit2(&framer->deflate, level, Z_DEFLATED, RAW_DEFLATE, DEFLATE_MEMORY,
+		    Z_DEFAULT_STRATEGY)
+		!= Z_OK)
+		return error_memory(error);
+	framer->deflating = true;
+	return 0;
+}
+
+int framer_new(uint16_t method, int level, struct framer **ret, struct error *error)
+{
+	CLEANUP(framer_freep) struct framer *framer = calloc(1, sizeof(*framer));
+	int r = 0;
+
+	if (!framer)
+		return error_memory(error);
+	framer->method = method;
+	if (method == ZIP_METHOD_ZSTD)
+		r = zstd_begin(framer, level, error);
+	else if (method == ZIP_METHOD_DEFLATE)
+		r = deflate_begin(framer, level, error);
+	else if (method != ZIP_METHOD_STORED)
+		r = error_set(error, ERROR_USAGE, EINVAL, "ZIP method %u cannot be made", method);
+	if (r < 0)
+		return r;
+	*ret = TAKE(framer);
+	return 0;
+}
+
+size_t framer_bound(const struct framer *framer, size_t size)
+{
+	if (framer->method == ZIP_METHOD_ZSTD)
+		return ZSTD_compressBound(size);
+	if (framer->method == ZIP_METHOD_DEFLATE)
+		return deflateBound((z_stream *)&framer->deflate, size) + FULL_FLUSH_SIZE;
+	return size;
+}
+
+static int deflate_pack(struct framer *framer, struct span chunk, bool last, uint8_t *out,
+	size_t capacity, size_t *ret_size, struct error *error)
+{
+	z_stream *stream = &framer->deflate;
+	int r;
+
+	deflateReset(stream);
+	stream->next_in = (Bytef *)chunk.data; /* zlib only reads it */
+	stream->avail_in = (uInt)chunk.size;
+	stream->next_out = out;
+	stream->avail_out = (uInt)capacity;
+	r = deflate(stream, last ? Z_FINISH : Z_FULL_FLUSH);
+	if (r != (last ? Z_STREAM_END : Z_OK) || stream->avail_in > 0 || stream->avail_out == 0)
+		return error_failed(error, EIO, "zlib cannot deflate a chunk (%d)", r);
+	*ret_size = capacity - stream->avail_out;
+	return 0;
+}
+
+int framer_pack(struct framer *framer, struct span chunk, bool last, uint8_t *out, size_t capacity,
+	size_t *ret_size, struct error *error)
+{
+	size_t size;
+
+	if (framer->method == ZIP_METHOD_DEFLATE)
+		return deflate_pack(framer, chunk, last, out, capacity, ret_size, error);
+	if (framer->method == ZIP_METHOD_STORED) {
+		memcpy(out, chunk.data, chunk.size);
+		*ret_size = chunk.size;
+		return 0;
+	}
+	size = ZSTD_compress2(framer->zstd, out, capacity, chunk.data, chunk.size);
+	if (ZSTD_isError(size))
+		return error_failed(
+			error, EIO, "libzstd cannot compress a chunk: %s", ZSTD_getErrorName(size));
+	*ret_size = size;
+	return 0;
+}
+
+void framer_free(struct framer *framer)
+{
+	if (!framer)
+		return;
+	ZSTD_freeCCtx(framer->zstd);
+	if (framer->deflating)
+		deflateEnd(&framer->deflate);
+	free(framer);
+}
+
+struct unframer {
+	uint16_t method;
+	ZSTD_DCtx *zstd;
+	z_stream inflate;
+	bool inflating;
+};
+
+DEFINE_CLEANUP(unframer_freep, struct unframer *, unframer_free)
+
+int unframer_new(uint16_t method, struct unframer **ret, struct error *error)
+{
+	CLEANUP(unframer_freep) struct unframer *unframer = calloc(1, sizeof(*unframer));
+
+	if (!unframer)
+		return error_memory(error);
+	unframer->method = method;
+	if (method == ZIP_METHOD_ZSTD) {
+		unframer->zstd = ZSTD_createDCtx();
+		if (!unframer->zstd)
+			return error_memory(error);
+	} else if (method == ZIP_METHOD_DEFLATE) {
+		unframer->inflating = inflateInit2(&unframer->inflate, RAW_DEFLATE) == Z_OK;
+		if (!unframer->inflating)
+			return error_memory(error);
+	} else if (method != ZIP_METHOD_STORED) {
+		return error_failed(error, EOPNOTSUPP,
+			"ZIP method %u, only 93 (zstd), 8 (deflate) and 0 (stored) are supported",
+			method);
+	}
+	*ret = TAKE(unframer);
+	return 0;
+}
+
+static int damaged(const char *how, struct error *error)
+{
+	return error_failed(error, EBADMSG, "%s", how);
+}
+
+static int zstd_unpack(struct unframer *unframer, struct span frame, uint8_t *out, size_t size,
+	struct error *error)
+{
+	size_t end = ZSTD_findFrameCompressedSize(frame.data, frame.size), got;
+
+	if (ZSTD_isError(end))
+		return damaged("it is no whole zstd frame", error);
+	if (end < frame.size)
+		return error_failed(error, EBADMSG, "%zu bytes follow the end of its zstd frame",
+			frame.size - end);
+	if (ZSTD_getFrameContentSize(frame.data, frame.size) != size)
+		return damaged("its zstd frame does not state the chunk's size", error);
+	got = ZSTD_decompressDCtx(unframer->zstd, out, size, frame.data, frame.size);
+	if (ZSTD_isError(got))
+		return error_failed(
+			error, EBADMSG, "its zstd frame is damaged: %s", ZSTD_getErrorName(got));
+	return got == size ? 0 : damaged("its zstd frame is shorter than the chunk", error);
+}
+
+/* Whether inflate() has stopped behind a block that is not the last one and ends at a byte. */
+static bool at_byte_boundary(const z_stream *stream)
+{
+	const int behind_block = 128, bits_left = 7, last_block = 64;
+
+	return (stream->data_type & (behind_block | bits_left | last_block)) == behind_block;
+}
+
+static int inflate_unpack(struct unframer *unframer, struct span frame, bool last, uint8_t *out,
+	size_t size, struct error *error)
+{
+	z_stream *stream = &unframer->inflate;
+	int r;
+
+	inflateReset(stream);
+	stream->next_in = (Bytef *)frame.data; /* zlib only reads it */
+	stream->avail_in = (uInt)frame.size;
+	stream->next_out = out;
+	stream->avail_out = (uInt)size + 1; /* so that it goes on to the flush behind the data */
+	r = inflate(stream, Z_SYNC_FLUSH);
+	if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
+		return damaged("its deflate data is damaged, or needs the chunk before", error);
+	if (stream->avail_out != 1)
+		return damaged(stream->avail_out == 0
+				       ? "its deflate data has more bytes than the chunk"
+				       : "its deflate data has fewer bytes than the chunk",
+			error);
+	if (stream->avail_in > 0)
+		return error_failed(error, EBADMSG, "%u bytes follow the end of its deflate data",
+			stream->avail_in);
+	if (last ? r != Z_STREAM_END : r == Z_STREAM_END || !at_byte_boundary(stream))
+		return damaged(last ? "its deflate stream does not end there"
+				    : "its deflate data does not end with a full flush",
+			error);
+	return 0;
+}
+
+int unframer_unpack(struct unframer *unframer, struct span frame, bool last, uint8_t *out,
+	size_t size, struct error *error)
+{
+	if (unframer->method == ZIP_METHOD_ZSTD)
+		return zstd_unpack(unframer, frame, out, size, error);
+	if (unframer->method == ZIP_METHOD_DEFLATE)
+		return inflate_unpack(unframer, frame, last, out, size, error);
+	if (frame.size != size)
+		return damaged("its stored bytes are not as many as the chunk has", error);
+	memcpy(out, frame.data, size);
+	return 0;
+}
+
+void unframer_free(struct unframer *unframer)
+{
+	if (!unframer)
+		return;
+	ZSTD_freeDCtx(unframer->zstd);
+	if (unframer->inflating)
+		inflateEnd(&unframer->inflate);
+	free(unframer);
+}

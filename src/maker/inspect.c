@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+#include "maker/head.h"
+#include "maker/maker.h"
+#include "maker/opened.h"
+#include "source/source.h"
+
+int maker_inspect(const char *file, const struct source_options *options, const char *keyring_file,
+	struct bistable_bundle **ret, struct error *error)
+{
+	AUTO_KEYRING struct keyring *keyring = NULL;
+	AUTO_OPENED struct opened opened = { 0 };
+	AUTO_HEAD struct head head = { 0 };
+	int r;
+
+	r = head_open_keyring(keyring_file, &keyring, error);
+	if (r == 0)
+		r = opened_open(file, options, &opened, error);
+	if (r < 0)
+		return r;
+	r = head_read(&opened.input, keyring, &head, error);
+	if (r < 0)
+		return opened_failed(&opened, r, error);
+	return head_describe(&head, opened.source->size, ret, error);
+}
