@@ -141,13 +141,25 @@ static int set_fields(struct http *http, bool own_server, struct error *error)
 		       : failed(http, "set headers", error);
 }
 
+/* The range to ask for; NULL when out of memory. */
+static char *make_range(const struct http *http)
+{
+	uint64_t start = http->exchange.start, last;
+
+	/* Without a validator all is read again and compared: that takes one answer. */
+	if (http->options.stride == 0 || (http->known && !http->validator)
+		|| __builtin_add_overflow(start, http->options.stride - 1, &last))
+		return text_format("%" PRIu64 "-", start);
+	return text_format("%" PRIu64 "-%" PRIu64, start, last);
+}
+
 /* The URL, its range and what may be shown to its server. */
 static int set_request(struct http *http, struct error *error)
 {
 	const struct source_options *options = &http->options;
 	bool own_server = is_own_server(http), ok;
 	AUTO_CURL_TEXT char *url = NULL;
-	AUTO_FREE char *range = text_format("%" PRIu64 "-", http->exchange.start);
+	AUTO_FREE char *range = make_range(http);
 	CURL *easy = http->easy;
 
 	if (!range || curl_url_get(http->target, CURLUPART_URL, &url, 0) != CURLUE_OK)

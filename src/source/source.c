@@ -30,7 +30,8 @@ int source_open(const char *spec, const struct source_options *options, struct s
 	if (!options)
 		options = &defaults;
 	if (strncasecmp(spec, "http://", 7) == 0 || strncasecmp(spec, "https://", 8) == 0)
-		return ahead_open(spec, options, ret, error);
+		return options->stride > 0 ? http_open(spec, options, ret, error)
+					   : ahead_open(spec, options, ret, error);
 	if (has_scheme(spec))
 		return error_set(error, ERROR_USAGE, EINVAL,
 			"'%.*s' is not a kind of URL that bundles are fetched from; give an "

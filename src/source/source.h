@@ -18,9 +18,14 @@ struct source_options {
 	unsigned stall_timeout;   /* seconds without a byte; 0: 30 */
 	unsigned total_timeout;   /* seconds for the whole transfer, retries included; 0: 900 */
 	unsigned retry_ms;        /* the first back-off, in milliseconds; 0: 500 */
-	const char *ca_file;      /* PEM, trusted instead of the system's CAs; NULL: those */
-	const char *client_cert;  /* PEM, shown to the URL's own host only; NULL: none */
-	const char *client_key;   /* PEM; NULL: inside client_cert */
+	/*
+	 * Bytes that are asked for with one HTTP request, for who may stop long before the end.
+	 * 0: all that follow; they are read ahead.
+	 */
+	uint32_t stride;
+	const char *ca_file;             /* PEM, trusted instead of the system's CAs; NULL: those */
+	const char *client_cert;         /* PEM, shown to the URL's own host only; NULL: none */
+	const char *client_key;          /* PEM; NULL: inside client_cert */
 	const struct text_list *headers; /* "K: V" lines to send; NULL: none */
 	/** Told of every retry, in one sentence. May be NULL. */
 	void (*note)(void *context, const char *text);

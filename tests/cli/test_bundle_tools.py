@@ -7,6 +7,7 @@ import struct
 import pytest
 from bundles import BOOT, SYSTEM, Bundle, make_inputs, make_signers, sha256
 from make_zip import Entry, make_zip
+from tree import noise, uki
 
 CREATED = "--created=2026-11-23T10:00:00Z"
 
@@ -84,6 +85,59 @@ def test_inspect_reads_only_the_head(run, create, tmp_path):
         assert piped.document == {**expected, "size": None}
     result = run("bundle", "inspect", "-", input=head[:-1])
     assert result.code == 1 and "truncated" in result.stderr, result
+
+
+STRIDE = 256 << 10
+
+
+def ranges(web):
+    found = []
+    for request in web.requests:
+        first, last = request["headers"]["range"].removeprefix("bytes=").split("-")
+        found.append((int(first), int(last)))
+    return found
+
+
+@pytest.mark.parametrize("chunk_size", ["32K", "4K"])
+def test_inspect_fetches_only_the_head(run, create, inputs, tmp_path, web, chunk_size):
+    """Of a bundle of 24 MiB, the last 256 KiB that it needs at most: counted at the server."""
+    with open(tmp_path / "big.img", "wb") as file:
+        file.write(noise(24 << 20, "big"))
+    (tmp_path / "u.efi").write_bytes(uki("1"))
+    path = create(f"--chunk-size={chunk_size}", files=(tmp_path / "u.efi", tmp_path / "big.img"))
+    head = Bundle(path).place(BOOT)[0]
+    assert (head > STRIDE) == (chunk_size == "4K")
+    result = run("bundle", "inspect", "--json", web.put("/b.zip", path.read_bytes()))
+    assert result.code == 0, result
+    assert result.document == run("bundle", "inspect", "--json", path).document
+    count = -(-head // STRIDE)
+    assert ranges(web) == [(i * STRIDE, (i + 1) * STRIDE - 1) for i in range(count)]
+    assert len({request["port"] for request in web.requests}) == 1, "one connection"
+
+
+@pytest.mark.parametrize("patch", [{"ranges": False}, {"etag": None}, {"chunked": True}])
+def test_inspect_of_servers_that_know_less(run, create, web, tmp_path, patch):
+    """Without ranges, without a validator to put pieces together, without a length."""
+    with open(tmp_path / "big.img", "wb") as file:
+        file.write(noise(9 << 20, "big"))
+    (tmp_path / "u.efi").write_bytes(uki("1"))
+    path = create("--chunk-size=4K", files=(tmp_path / "u.efi", tmp_path / "big.img"))
+    known = run("bundle", "inspect", "--json", path).document
+    result = run("bundle", "inspect", "--json", web.put("/b.zip", path.read_bytes(), **patch))
+    assert result.code == 0, result
+    assert {**result.document, "size": 0} == {**known, "size": 0}
+
+
+def test_inspect_of_a_bundle_that_changes(run, create, web, tmp_path):
+    """Between two requests: never put together."""
+    with open(tmp_path / "big.img", "wb") as file:
+        file.write(noise(24 << 20, "big"))
+    (tmp_path / "u.efi").write_bytes(uki("1"))
+    path = create("--chunk-size=4K", files=(tmp_path / "u.efi", tmp_path / "big.img"))
+    data = path.read_bytes()
+    url = web.put("/b.zip", data, faults=[None, {"content": data[::-1], "etag": '"two"'}])
+    result = run("bundle", "inspect", url)
+    assert result.code == 1 and "changed" in result.stderr, result
 
 
 def test_a_plain_bundle_is_told_from_one(run, bundle_file):
