@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <bistable/bistable.h>
@@ -330,6 +331,11 @@ static int rehearse(struct create *create, struct error *error)
 		error_prefix(error, "'%s'", options->image);
 		return r;
 	}
+	if (bytes > HEAD_MAP_MAX)
+		return error_set(error, ERROR_USAGE, EFBIG,
+			"the chunk map of '%s' would have %" PRIu64
+			" bytes, at most %u are allowed: choose larger chunks",
+			options->image, bytes, HEAD_MAP_MAX);
 	r = rehearse_manifest(create, error);
 	if (r == 0)
 		r = framer_new(method_of(options->compression), options->level, &framer, error);

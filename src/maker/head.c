@@ -156,7 +156,7 @@ static int read_map(struct input *input, const struct zip_entry *entry, int i, s
 			"'%s' has %" PRIu64 " bytes; the chunk map of a payload of %" PRIu64
 			" bytes in chunks of %u has %" PRIu64,
 			name, entry->size, payload->size, payload->chunk_size, size);
-	r = read_stored(input, entry, name, size, &head->map_bytes[i], error);
+	r = read_stored(input, entry, name, HEAD_MAP_MAX, &head->map_bytes[i], error);
 	if (r == 0)
 		r = sha256_of(head->map_bytes[i].data, head->map_bytes[i].size, digest, error);
 	if (r < 0)

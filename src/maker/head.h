@@ -14,6 +14,9 @@ struct error;
 struct input;
 struct zip_entry;
 
+/** Bytes of a chunk map: that of an image of 88 GiB in chunks of 32 KiB. It is held in memory. */
+#define HEAD_MAP_MAX (256u << 20)
+
 /** What a bundle of format 1 begins with. Zero-initialised means empty; head_done() frees it. */
 struct head {
 	struct buffer manifest_bytes;

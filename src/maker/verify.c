@@ -120,6 +120,8 @@ static int check_payload(struct opened *opened, const struct head *head,
 	r = input_seek(&opened->input, entry->data, error);
 	if (r == 0)
 		r = unpack_check(&opened->input, &settings, error);
+	if (r == -EOPNOTSUPP)
+		error_prefix(error, "'%s'", payload->name);
 	if (r == 0 && is_boot(payload))
 		r = check_lock_step(&head->manifest, payload, span_of(&bytes), error);
 	return r;

@@ -279,6 +279,8 @@ def words_that_fail(inputs, tmp_path):
     (tmp_path / "arm.efi").write_bytes(build_uki(
         [(".linux", fake_bzimage(4096)), (".osrel", b"VERSION_ID=9\n")], machine=MACHINE_ARM64))
     os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(32 << 30)
     out = tmp_path / "b.zip"
     ok = ["--compatible=acme"]
     return {
@@ -321,6 +323,8 @@ def words_that_fail(inputs, tmp_path):
         "half a signer": ([*ok, "--sign-key=k", *files, out], 2, "--sign-cert"),
         "no such key": (
             [*ok, "--sign-key=/none.key", "--sign-cert=/none.pem", *files, out], 2, "/none."),
+        "a map too large": (
+            [*ok, "--chunk-size=4K", uki_file, tmp_path / "huge", out], 2, "larger chunks"),
         "a control character": ([*ok, "--version=1\n2", *files, out], None, "version"),
         "a text too long": ([*ok, "--version=" + "1" * 200, *files, out], None, "version"),
     }

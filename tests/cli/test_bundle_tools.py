@@ -100,13 +100,14 @@ def ranges(web):
 
 @pytest.mark.parametrize("chunk_size", ["32K", "4K"])
 def test_inspect_fetches_only_the_head(run, create, inputs, tmp_path, web, chunk_size):
-    """Of a bundle of 24 MiB, the last 256 KiB that it needs at most: counted at the server."""
+    """Also when the head is large enough to be read ahead of: counted at the server."""
     with open(tmp_path / "big.img", "wb") as file:
-        file.write(noise(24 << 20, "big"))
+        file.write(noise(8 << 20, "big"))
+        file.truncate((8 if chunk_size == "32K" else 160) << 20)
     (tmp_path / "u.efi").write_bytes(uki("1"))
     path = create(f"--chunk-size={chunk_size}", files=(tmp_path / "u.efi", tmp_path / "big.img"))
     head = Bundle(path).place(BOOT)[0]
-    assert (head > STRIDE) == (chunk_size == "4K")
+    assert head < STRIDE if chunk_size == "32K" else head > 6 * STRIDE
     result = run("bundle", "inspect", "--json", web.put("/b.zip", path.read_bytes()))
     assert result.code == 0, result
     assert result.document == run("bundle", "inspect", "--json", path).document
@@ -250,6 +251,19 @@ def longer_frame(bundle):
             **wrong_chart(bundle, lambda lengths, d, h: lengths.__setitem__(1, lengths[1] + 1))}
 
 
+def test_verify_finds_bytes_that_belong_to_no_entry(run, create):
+    path = create()
+    bundle = Bundle(path)
+    entries = [Entry(entry.filename, data=bundle.raw(entry.filename), method=entry.compress_type,
+                     **{field: {"crc": entry.CRC, "size": entry.file_size}
+                        for field in ("local", "central")}) for entry in bundle.entries]
+    for where, says in (({}, None), ({"between": b"junk"}, "the last entry ends at byte"),
+                        ({"before": b"junk"}, "no ZIP header at byte 0")):
+        path.write_bytes(make_zip(*entries, **where))
+        result = run("bundle", "verify", path)
+        assert result.code == (1 if says else 0) and (says or "") in result.stderr, result
+
+
 def swap(items):
     items[0], items[1] = items[1], items[0]
 
@@ -297,6 +311,19 @@ def test_verify_finds_what_somebody_with_the_key_got_wrong(run, create, tmp_path
             assert result.code == 0, (what, result)
         else:
             assert result.code == 1 and says in result.stderr, (what, result)
+
+
+def test_verify_names_a_method_that_it_does_not_know(run, create):
+    path = create()
+    data = bytearray(path.read_bytes())
+    for entry in Bundle(path).entries:
+        if entry.filename == SYSTEM:
+            data[entry.header_offset + 8] = 12  # bzip2
+    at = data.rindex(b"PK\1\2")
+    data[at + 10] = 12
+    path.write_bytes(data)
+    result = run("bundle", "verify", path)
+    assert result.code == 1 and f"'{SYSTEM}': ZIP method 12" in result.stderr, result
 
 
 def test_verify_finds_another_root_hash(run, create, tmp_path):

@@ -7,12 +7,15 @@ usage: make_corpus.py OUT
 Good inputs, and some that are wrong in ways that a mutation would take long to find.
 """
 
+import hashlib
 import io
 import json
 import struct
 import sys
 import uuid
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -500,6 +503,72 @@ def cms() -> dict[str, bytes]:
     }
 
 
+def frame() -> dict[str, bytes]:
+    text = b"the quick brown fox " * 10
+
+    def seed(method: int, last: int, size: int, data: bytes) -> bytes:
+        return struct.pack("<BBH", method, last, size - 1) + data
+
+    def deflate(flush: int) -> bytes:
+        maker = zlib.compressobj(6, zlib.DEFLATED, -15)
+        return maker.compress(text) + maker.flush(flush)
+
+    # A single segment, its size in a byte, one last raw block.
+    zstd = b"\x28\xb5\x2f\xfd\x20" + bytes([len(text)]) + struct.pack("<I", len(text) << 3 | 1)[:3]
+    zstd += text
+    return {
+        "zstd": seed(0, 0, len(text), zstd),
+        "zstd-longer": seed(0, 0, len(text), zstd + b"x"),
+        "zstd-two": seed(0, 0, len(text), zstd + zstd),
+        "zstd-shorter": seed(0, 0, len(text), zstd[:-1]),
+        "zstd-other-size": seed(0, 0, len(text) - 1, zstd),
+        "deflate": seed(1, 0, len(text), deflate(zlib.Z_FULL_FLUSH)),
+        "deflate-last": seed(1, 1, len(text), deflate(zlib.Z_FINISH)),
+        "deflate-not-last": seed(1, 0, len(text), deflate(zlib.Z_FINISH)),
+        "deflate-longer": seed(1, 1, len(text), deflate(zlib.Z_FINISH) + b"x"),
+        "stored": seed(2, 1, len(text), text),
+        "stored-shorter": seed(2, 1, len(text), text[:-1]),
+    }
+
+
+def head() -> dict[str, bytes]:
+    contents = {BOOT: make_uki.pattern(5000, 1), SYSTEM: b"system " * 1000}
+    entries, payloads = [], []
+    for role, (name, content) in zip(("boot", "system"), contents.items()):
+        chunks = [content[i:i + 4096] for i in range(0, len(content), 4096)]
+        chart = struct.pack("<8sIIIIQQ", b"bistchnk", 1, 40, 4096, 4096, len(content), 0)
+        for chunk in chunks:
+            chart += struct.pack("<I", len(chunk)) + hashlib.sha256(chunk).digest()
+        chart += bytes(8 * len(chunks))
+        entries.append((f"{name}.chunks", chart))
+        payloads.append({
+            "role": role, "name": name, "size": len(content), "chunk_size": 4096,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "chunks_sha256": hashlib.sha256(chart).hexdigest()})
+    manifest = ("manifest.json", json.dumps({
+        "format": 1, "compatible": "a", "architecture": "x86-64", "version": "1", "epoch": 0,
+        "created": "2026-11-23T10:00:00Z", "requires": [], "payloads": payloads}).encode())
+    signature = ("manifest.p7s", b"no signature")
+
+    def make(*parts: tuple[str, bytes]) -> bytes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that are there twice
+            return archive(list(parts), method=zipfile.ZIP_STORED)
+
+    good = make(manifest, *entries, *contents.items())
+    return {
+        "good": good,
+        "signed": make(manifest, signature, *entries, *contents.items()),
+        "more": make(manifest, ("README", b"hello"), *entries, *contents.items()),
+        "no-maps": make(manifest, *contents.items()),
+        "a-map-twice": make(manifest, entries[0], *entries, *contents.items()),
+        "late-signature": make(manifest, *entries, signature, *contents.items()),
+        "cut": good[:700],
+        "cut-map": good[:good.index(b"bistchnk") + 100],
+        "plain": make(*contents.items()),
+    }
+
+
 TARGETS = {
     "uki": uki,
     "loadopt": loadopt,
@@ -517,6 +586,8 @@ TARGETS = {
     "manifest": manifest,
     "chunkmap": chunkmap,
     "cms": cms,
+    "frame": frame,
+    "head": head,
 }
 
 
