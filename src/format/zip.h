@@ -44,6 +44,8 @@ struct error;
 #define ZIP_METHOD_DEFLATE 8
 #define ZIP_METHOD_ZSTD    93
 
+#define ZIP_FLAG_UTF8 (1u << 11) /* the name is UTF-8: APPNOTE 4.4.4 */
+
 /** What a local or central header says of an entry. */
 struct zip_entry {
 	uint16_t flags;

@@ -68,7 +68,7 @@ static void put_common(
 	uint8_t *p, const struct zip_entry *entry, const struct fields *fields, uint32_t time)
 {
 	put_le16(p, needs(entry, fields));
-	put_le16(p + 2, 0);
+	put_le16(p + 2, entry->flags & ZIP_FLAG_UTF8);
 	put_le16(p + 4, entry->method);
 	put_le32(p + 6, time);
 	put_le32(p + 10, entry->crc);

@@ -18,8 +18,8 @@ struct error;
 uint32_t zip_dos_time(int64_t seconds);
 
 /**
- * Appends the local header of `entry` (name, method, CRC-32 and sizes are used; the name is ASCII
- * of at most ZIP_NAME_MAX bytes). `time` is zip_dos_time()'s. 0 or -ENOMEM.
+ * Appends the local header of `entry` (name, method, CRC-32, sizes and, of the flags, ZIP_FLAG_UTF8
+ * are used; the name has at most ZIP_NAME_MAX bytes). `time` is zip_dos_time()'s. 0 or -ENOMEM.
  */
 int zip_write_local(
 	struct buffer *out, const struct zip_entry *entry, uint32_t time, struct error *error);

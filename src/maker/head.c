@@ -15,8 +15,7 @@
 #include "source/input.h"
 #include "source/source.h"
 
-#define KEYRING_SIZE_MAX (4u << 20)
-#define READ_STEP        (1u << 20) /* memory grows with what has really come */
+#define READ_STEP (1u << 20) /* memory grows with what has really come */
 
 int head_read_bytes(struct input *input, void *data, uint64_t size, struct error *error)
 {

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ sys.path[:0] = [str(Path(__file__).parent), str(PROJECT / "tests/fixtures")]
 import tree as tree_module  # noqa: E402
 from http_server import Server  # noqa: E402
 from pki import make_pki  # noqa: E402
+
+# Whoever started the tests in the background may have had signals ignored, which the program then
+# leaves ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TIMEOUT = 60  # seconds; sanitizers are slow, hanging is a bug
 

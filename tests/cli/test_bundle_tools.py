@@ -3,6 +3,7 @@
 
 import json
 import struct
+import zipfile
 
 import pytest
 from bundles import BOOT, SYSTEM, Bundle, make_inputs, make_signers, sha256
@@ -385,6 +386,16 @@ def test_sign_and_rotate(run, create, signers, tmp_path):
     assert path.read_bytes() == before
     result = run("bundle", "verify", f"--keyring={signers}/root.pem", tmp_path / "new.zip")
     assert result.code == 0, result
+
+
+def test_sign_keeps_what_others_added(run, create, signers):
+    path = create()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("Gr\u00fc\u00dfe.txt", "hello")
+    done = run("bundle", "sign", f"--key={signers}/ec.key", f"--cert={signers}/ec.pem", path)
+    assert done.code == 0, done
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("Gr\u00fc\u00dfe.txt") == b"hello"
 
 
 def test_created_signed_and_signed_later_are_the_same(create, run, signers):
