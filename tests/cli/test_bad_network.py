@@ -38,7 +38,8 @@ def install(settled, start, environment):
 
     # What is freed is freed, with the sanitizer too: else memory that is used again would count.
     options = environment.get("ASAN_OPTIONS", "")
-    env = {**environment, "ASAN_OPTIONS": f"{options}:quarantine_size_mb=1"}
+    keep = "quarantine_size_mb=1:detect_stack_use_after_return=0"
+    env = {**environment, "ASAN_OPTIONS": f"{options}:{keep}"}
 
     def install(url, *options):
         process = start("--root", settled.root, "install", "-q", *options, url, env=env)
