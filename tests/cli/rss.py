@@ -9,7 +9,7 @@ INTERVAL = 0.01  # seconds
 
 
 class PeakRss(threading.Thread):
-    """Watches a process until it ends; `peak` is in bytes then, or 0 if it was never seen."""
+    """Watches a process until it ends; `peak` is in bytes then, or 0 if it ended too soon."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -19,13 +19,15 @@ class PeakRss(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.ended.wait(INTERVAL):
+        while True:
             try:
                 found = re.search(r"^RssAnon:\s+(\d+) kB$", self.status.read_text(), re.M)
             except OSError:
                 return
             if found:
                 self.peak = max(self.peak, int(found[1]) << 10)
+            if self.ended.wait(INTERVAL):
+                return
 
     def stop(self):
         self.ended.set()
