@@ -297,15 +297,18 @@ static int check_trust(const struct keyring *keyring, CMS_ContentInfo *cms, X509
 static int check_signature(
 	CMS_ContentInfo *cms, struct span content, const char *subject, struct error *error)
 {
-	AUTO_BIO BIO *bytes = NULL;
+	AUTO_BIO BIO *bytes = NULL, *reader = NULL;
 
 	if (content.size > INT32_MAX)
 		return refused(error, "what is signed is too large");
 	bytes = cms_reader(content);
-	if (!bytes)
+	/* OpenSSL copies a reader of memory, and loses the copy when it fails (3.0.19). */
+	reader = BIO_new(BIO_f_null());
+	if (!bytes || !reader)
 		return error_memory(error);
+	BIO_push(reader, bytes);
 	/* The chain was judged before, by our rules. */
-	if (CMS_verify(cms, NULL, NULL, bytes, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY) == 1)
+	if (CMS_verify(cms, NULL, NULL, reader, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY) == 1)
 		return 0;
 	return refused(error,
 		"the signature of '%.300s' does not fit what it is to sign (%s): the manifest was "
