@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "machine/machine.h"
+#include "maker/treebuild.h"
 
 #define AHEAD_SIZE (64u << 10)
 
@@ -81,20 +82,6 @@ void hashtree_free(struct hashtree *hashtree)
 	free(hashtree);
 }
 
-static int hash_block(struct hashtree *hashtree, const uint8_t *block, size_t size,
-	uint8_t ret[SHA256_SIZE], struct error *error)
-{
-	const struct verity *verity = &hashtree->tree->verity;
-	int r;
-
-	r = sha256_reset(hashtree->hash, error);
-	if (r == 0)
-		r = sha256_update(hashtree->hash, verity->salt, verity->salt_size, error);
-	if (r == 0)
-		r = sha256_update(hashtree->hash, block, size, error);
-	return r < 0 ? r : sha256_final(hashtree->hash, ret, error);
-}
-
 static int check_digest(struct hashtree *hashtree, size_t level, uint64_t index,
 	const uint8_t digest[SHA256_SIZE], struct error *error);
 
@@ -134,7 +121,8 @@ static int load_block(struct hashtree *hashtree, size_t level, uint64_t index, s
 	place = hashtree->tree->start + (hashtree->layout.level_start[level] + index) * size;
 	r = read_block(hashtree, place, block, error);
 	if (r == 0)
-		r = hash_block(hashtree, block, size, digest, error);
+		r = treebuild_hash(
+			&hashtree->tree->verity, hashtree->hash, block, size, digest, error);
 	if (r == 0)
 		r = check_digest(hashtree, level + 1, index, digest, error);
 	if (r == 0)
@@ -182,7 +170,7 @@ int hashtree_check(struct hashtree *hashtree, uint64_t offset, const uint8_t *da
 
 		if (index >= verity->data_blocks)
 			return 0;
-		r = hash_block(hashtree, data + i, block, digest, error);
+		r = treebuild_hash(verity, hashtree->hash, data + i, block, digest, error);
 		if (r == 0)
 			r = check_digest(hashtree, 0, index, digest, error);
 		if (r < 0)

@@ -256,6 +256,17 @@ static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, s
 	return r < 0 || scratch ? r : target_commit(target, *ret_got, error);
 }
 
+/* A table on the command line says all of the tree beforehand, if the boot file came first. */
+static int expect_tree(struct install *install, struct error *error)
+{
+	const struct cmdline_verity *named = &install->boot.verity;
+	struct verify_tree tree;
+
+	if (!verify_tree_of_table(named, &tree) || !verify_tree_set_root(&tree, named))
+		return 0;
+	return target_expect_tree(install->target, &tree, error);
+}
+
 static int read_system(
 	struct install *install, const struct bundle_payload *payload, struct error *error)
 {
@@ -270,6 +281,8 @@ static int read_system(
 		return error_memory(error);
 	/* In a stream, this is the first that is known of it. */
 	r = check_system_size(install, payload, error);
+	if (r == 0)
+		r = expect_tree(install, error);
 	if (r < 0)
 		return r;
 	context_begin_phase(context, "system", payload->size);
@@ -330,32 +343,23 @@ static bool find_tree(struct install *install, struct verify_tree *ret)
 	const struct cmdline_verity *named = &install->boot.verity;
 	const struct report *report = &install->context->observer.report;
 	const struct image *image = target_image(install->target);
-	const struct verity *found;
-	uint64_t tree = image->tree;
 
-	if (!named->root_hash[0])
+	if (!named->root_hash[0] || image->tree_checked)
 		return false;
-	found = image->has_verity ? &image->verity : NULL;
-	if (found)
-		ret->verity = *found;
-	if (!found && verify_tree_of_table(named, ret) && ret->start < image->size) {
-		found = &ret->verity;
-		tree = ret->start;
-	}
-	if (!found) {
+	ret->start = image->tree;
+	ret->verity = image->verity;
+	if (!image->has_verity
+		&& (!verify_tree_of_table(named, ret) || ret->start >= image->size)) {
 		report_note(report,
 			"The UKI names a root hash, but the image carries no hash tree: what was "
 			"written is checked by its SHA-256 only");
 		return false;
 	}
-	if (strcmp(found->algorithm, "sha256") != 0
-		|| !text_unhex(named->root_hash, ret->root_hash, sizeof(ret->root_hash))) {
-		report_note(report, "The image's hash tree uses %s and is not verified here",
-			found->algorithm);
-		return false;
-	}
-	ret->start = tree;
-	return true;
+	if (verify_tree_set_root(ret, named))
+		return true;
+	report_note(report, "The image's hash tree uses %s and is not verified here",
+		ret->verity.algorithm);
+	return false;
 }
 
 static int verify(struct install *install, struct error *error)

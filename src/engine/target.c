@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "engine/context.h"
+#include "engine/treestream.h"
 #include "engine/writer.h"
 #include "machine/machine.h"
 
@@ -112,6 +113,13 @@ int target_check_size(const struct target *target, uint64_t size, struct error *
 		return 0;
 	return error_failed(error, EFBIG, "the image is larger than the partition %s (%llu bytes)",
 		target->device, (unsigned long long)target->capacity);
+}
+
+int target_expect_tree(struct target *target, const struct verify_tree *tree, struct error *error)
+{
+	int r = treestream_new(tree, &target->writer.tree, error);
+
+	return r == -EOPNOTSUPP ? 0 : r;
 }
 
 /* The thread's next chunk, or NULL when the image is complete or given up. */

@@ -12,6 +12,7 @@ struct error;
 struct image;
 struct partition;
 struct target;
+struct verify_tree;
 
 /**
  * The partition that an image is streamed into. What it holds already is not written again; what
@@ -32,6 +33,12 @@ const char *target_device(const struct target *target);
 
 /** Whether an image of `size` bytes fits. -EFBIG when not. */
 int target_check_size(const struct target *target, uint64_t size, struct error *error);
+
+/**
+ * What comes is checked against this tree at once. Before the first byte; to no effect when the
+ * tree does not lie behind its data.
+ */
+int target_expect_tree(struct target *target, const struct verify_tree *tree, struct error *error);
 
 /** Room for the next bytes of the image, borrowed until target_commit(). Waits for it. */
 int target_room(struct target *target, uint8_t **ret, size_t *ret_size, struct error *error);

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "base/thread.h"
 #include "engine/context.h"
 #include "engine/writer.h"
@@ -170,4 +171,10 @@ int verify_image(struct context *context, struct partition *partition, const str
 bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret)
 {
 	return cmdline_verity_tree(table, &ret->verity, &ret->start);
+}
+
+bool verify_tree_set_root(struct verify_tree *tree, const struct cmdline_verity *named)
+{
+	return strcmp(tree->verity.algorithm, "sha256") == 0
+	       && text_unhex(named->root_hash, tree->root_hash, sizeof(tree->root_hash));
 }

@@ -23,3 +23,6 @@ int verify_image(struct context *context, struct partition *partition, const str
 
 /** Fills *ret but for the root hash from a dm-mod.create table. False: there is none, or not so. */
 bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret);
+
+/** Sets the root hash that the command line names. False: it, or the tree, is not of SHA-256. */
+bool verify_tree_set_root(struct verify_tree *tree, const struct cmdline_verity *named);

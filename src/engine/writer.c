@@ -8,6 +8,7 @@
 #include <isa-l/crc64.h>
 
 #include "base/error.h"
+#include "engine/treestream.h"
 #include "machine/machine.h"
 
 int writer_init(struct writer *writer, uint64_t capacity, struct error *error)
@@ -26,6 +27,7 @@ int writer_init(struct writer *writer, uint64_t capacity, struct error *error)
 void writer_done(struct writer *writer)
 {
 	sha256_free(writer->hash);
+	treestream_free(writer->tree);
 	free(writer->image.sums);
 	free(writer->present);
 	free(writer->first);
@@ -170,6 +172,8 @@ int writer_write(struct writer *writer, const uint8_t *data, size_t size, struct
 	look_for_verity(image, data, size);
 	image->sums[image->size / CHUNK_SIZE] = crc64_ecma_refl(0, data, size);
 	r = sha256_update(writer->hash, data, size, error);
+	if (r == 0 && writer->tree)
+		r = treestream_add(writer->tree, data, size, error);
 	if (r == 0)
 		r = converge(writer, data, size, error);
 	if (r == 0)
@@ -183,6 +187,9 @@ int writer_finish(struct writer *writer, struct error *error)
 	int r;
 
 	r = sha256_final(writer->hash, writer->image.sha256, error);
+	if (r == 0 && writer->tree)
+		r = treestream_end(writer->tree, error);
+	writer->image.tree_checked = writer->tree;
 	if (r < 0 || !writer->begun)
 		return r;
 	r = machine->ops->partition_flush(machine, writer->partition, error);

@@ -11,6 +11,7 @@
 struct error;
 struct machine;
 struct partition;
+struct treestream;
 
 /** Bytes that are compared and written in one go; every chunk of an image but the last has it. */
 #define CHUNK_SIZE (1u << 20)
@@ -26,7 +27,8 @@ struct image {
 	size_t capacity;
 	bool has_verity; /* a verity superblock was seen right behind its own data */
 	struct verity verity;
-	uint64_t tree; /* byte offset of its hash tree */
+	uint64_t tree;     /* byte offset of its hash tree */
+	bool tree_checked; /* against a tree that was known beforehand */
 };
 
 /**
@@ -42,15 +44,17 @@ struct writer {
 	void *opaque;
 	struct image image;
 	struct sha256 *hash;
-	uint8_t *present; /* what the partition holds */
-	uint8_t *first;   /* the image's first block */
+	struct treestream *tree; /* owned; NULL: where the tree lies is not known beforehand */
+	uint8_t *present;        /* what the partition holds */
+	uint8_t *first;          /* the image's first block */
 	size_t first_size;
 	bool begun;       /* something was written */
 	uint64_t written; /* bytes */
 };
 
 /**
- * Makes what a zeroed writer owns; machine, partition, begin and opaque are set by the caller.
+ * Makes what a zeroed writer owns; machine, partition, begin and opaque are set by the caller, who
+ * may hand a tree over before the first chunk.
  * `capacity`: bytes that the partition holds. After an error, too, writer_done() is called.
  */
 int writer_init(struct writer *writer, uint64_t capacity, struct error *error);

@@ -280,7 +280,9 @@ static int take_table_line(char *line, struct cmdline_verity *verity, struct err
 	r = take_root_hash(verity, words[WORD_ROOT_HASH], strlen(words[WORD_ROOT_HASH]), error);
 	if (r < 0)
 		return r;
-	if (verity->table || strcmp(words[WORD_VERSION], "1") != 0)
+	/* Data and tree on two devices: then the image is not what the table speaks of. */
+	if (verity->table || strcmp(words[WORD_VERSION], "1") != 0
+		|| strcmp(words[WORD_DEVICE], words[WORD_HASH_DEVICE]) != 0)
 		return 0;
 	if (!take_table_fields(words, verity))
 		return error_failed(error, EINVAL,

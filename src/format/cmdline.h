@@ -35,7 +35,8 @@ int cmdline_bind(uint8_t *bytes, size_t size, const char *placeholder, const cha
  */
 struct cmdline_verity {
 	char root_hash[129];      /* lower-case hex; "" when none is named */
-	bool table;               /* the fields below are known (dm-mod.create, hash format 1) */
+	bool table;               /* the fields below are known (dm-mod.create, hash format 1, data
+				     and hash tree on one device) */
 	uint32_t data_block_size; /* bytes */
 	uint32_t hash_block_size; /* bytes */
 	uint64_t data_blocks;

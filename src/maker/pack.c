@@ -16,6 +16,7 @@
 #include "maker/output.h"
 #include "maker/pipeline.h"
 #include "maker/tree.h"
+#include "maker/treebuild.h"
 
 #define PIECE_SIZE      (256u << 10) /* plain bytes that a thread takes at once, at least */
 #define THREADS_DEFAULT 16u          /* more only when asked for: each one takes memory */
@@ -134,7 +135,7 @@ static int hash_blocks(struct packer *packer, struct piece *piece, struct error 
 	for (size_t at = 0; r == 0 && at + size <= piece->size; at += size) {
 		if ((piece->offset + at) / size >= verity->data_blocks)
 			break;
-		r = tree_hash(verity, packer->hash, piece->plain + at, size,
+		r = treebuild_hash(verity, packer->hash, piece->plain + at, size,
 			piece->digests + piece->digest_count++ * SHA256_SIZE, error);
 	}
 	return r;

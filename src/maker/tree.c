@@ -11,6 +11,7 @@
 #include "format/cmdline.h"
 #include "maker/content.h"
 #include "maker/maker.h"
+#include "maker/treebuild.h"
 
 #define SCAN_SIZE  (1u << 20)
 #define SCAN_BLOCK 4096u /* where a superblock can lie, as install looks for it */
@@ -73,19 +74,6 @@ static int check_extent(const struct tree *tree, const struct content *image, st
 	return 0;
 }
 
-int tree_hash(const struct verity *verity, struct sha256 *hash, const uint8_t *block, uint32_t size,
-	uint8_t ret[SHA256_SIZE], struct error *error)
-{
-	int r;
-
-	r = sha256_reset(hash, error);
-	if (r == 0)
-		r = sha256_update(hash, verity->salt, verity->salt_size, error);
-	if (r == 0)
-		r = sha256_update(hash, block, size, error);
-	return r < 0 ? r : sha256_final(hash, ret, error);
-}
-
 /* The block whose hash is the root hash: the tree's first, or the only data block. */
 static int check_top(const struct tree *tree, const struct content *image, const char *uki_name,
 	struct error *error)
@@ -104,7 +92,7 @@ static int check_top(const struct tree *tree, const struct content *image, const
 	if (r == 0)
 		r = content_read(image, has_levels ? tree->start : 0, block, size, error);
 	if (r == 0)
-		r = tree_hash(&tree->verity, hash, block, size, digest, error);
+		r = treebuild_hash(&tree->verity, hash, block, size, digest, error);
 	if (r < 0 || memcmp(digest, tree->root_hash, SHA256_SIZE) == 0)
 		return r;
 	text_hex(digest, SHA256_SIZE, found);
@@ -175,36 +163,11 @@ int tree_find(const struct content *image, const char *cmdline, const char *uki_
 struct tree_check {
 	const struct tree *tree;
 	const struct content *image;
-	struct sha256 *hash;
-	uint8_t *blocks;                   /* one of each level, as far as it is known */
-	uint8_t *stored;                   /* the same block in the image */
-	uint64_t count[VERITY_LEVELS_MAX]; /* digests that have come to each level */
-	uint64_t data_blocks;              /* that have come */
+	struct treebuild *build;
+	uint8_t *stored; /* a hash block of the image */
 };
 
 DEFINE_CLEANUP(tree_check_freep, struct tree_check *, tree_check_free)
-
-int tree_check_new(const struct tree *tree, const struct content *image, struct tree_check **ret,
-	struct error *error)
-{
-	CLEANUP(tree_check_freep) struct tree_check *check = calloc(1, sizeof(*check));
-	uint32_t size = tree->verity.hash_block_size;
-	int r;
-
-	if (!check)
-		return error_memory(error);
-	check->tree = tree;
-	check->image = image;
-	check->blocks = calloc(tree->layout.level_count + 1, size);
-	check->stored = malloc(size);
-	if (!check->blocks || !check->stored)
-		return error_memory(error);
-	r = sha256_new(&check->hash, error);
-	if (r < 0)
-		return r;
-	*ret = TAKE(check);
-	return 0;
-}
 
 /* Says which of the things below a hash block it contradicts. */
 static int mismatch(const struct tree_check *check, size_t level, uint64_t index,
@@ -230,80 +193,58 @@ static int mismatch(const struct tree_check *check, size_t level, uint64_t index
 		check->image->name, child * check->tree->verity.data_block_size);
 }
 
-/* Compares the block of a level that is now full, or the last one, and hashes it. */
-static int close_block(
-	struct tree_check *check, size_t level, uint8_t ret[SHA256_SIZE], struct error *error)
+static int compare(
+	void *context, size_t level, uint64_t index, const uint8_t *block, struct error *error)
 {
+	struct tree_check *check = context;
 	const struct tree *tree = check->tree;
 	uint32_t size = tree->verity.hash_block_size;
-	uint64_t index = (check->count[level] - 1) / tree->layout.hashes_per_block;
 	uint64_t place = tree->start + (tree->layout.level_start[level] + index) * size;
-	uint8_t *block = check->blocks + level * size;
 	int r;
 
 	r = content_read(check->image, place, check->stored, size, error);
-	if (r < 0)
+	if (r < 0 || memcmp(block, check->stored, size) == 0)
 		return r;
-	if (memcmp(block, check->stored, size) != 0)
-		return mismatch(check, level, index, block, error);
-	r = tree_hash(&tree->verity, check->hash, block, size, ret, error);
-	memset(block, 0, size);
-	return r;
+	return mismatch(check, level, index, block, error);
 }
 
-static void put_digest(struct tree_check *check, size_t level, const uint8_t digest[SHA256_SIZE])
+int tree_check_new(const struct tree *tree, const struct content *image, struct tree_check **ret,
+	struct error *error)
 {
-	uint32_t size = check->tree->verity.hash_block_size;
-	uint32_t per_block = check->tree->layout.hashes_per_block;
-	uint64_t at = check->count[level]++ % per_block;
+	CLEANUP(tree_check_freep) struct tree_check *check = calloc(1, sizeof(*check));
+	int r;
 
-	memcpy(check->blocks + level * size + at * (size / per_block), digest, SHA256_SIZE);
+	if (!check)
+		return error_memory(error);
+	check->tree = tree;
+	check->image = image;
+	check->stored = malloc(tree->verity.hash_block_size);
+	if (!check->stored)
+		return error_memory(error);
+	r = treebuild_new(&tree->verity, &tree->layout, compare, check, &check->build, error);
+	if (r < 0)
+		return r;
+	*ret = TAKE(check);
+	return 0;
 }
 
 int tree_check_add(struct tree_check *check, const uint8_t digest[SHA256_SIZE], struct error *error)
 {
-	const struct verity_layout *layout = &check->tree->layout;
-	uint8_t current[SHA256_SIZE];
-
-	memcpy(current, digest, SHA256_SIZE);
-	check->data_blocks++;
-	for (size_t level = 0; level < layout->level_count; level++) {
-		int r;
-
-		put_digest(check, level, current);
-		if (check->count[level] % layout->hashes_per_block != 0)
-			return 0;
-		r = close_block(check, level, current, error);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return treebuild_add(check->build, digest, error);
 }
 
 int tree_check_end(struct tree_check *check, struct error *error)
 {
-	const struct verity_layout *layout = &check->tree->layout;
-	uint8_t digest[SHA256_SIZE];
-	int r;
+	uint8_t root[SHA256_SIZE];
 
-	for (size_t level = 0; level < layout->level_count; level++) {
-		if (check->count[level] % layout->hashes_per_block == 0)
-			continue;
-		r = close_block(check, level, digest, error);
-		if (r < 0)
-			return r;
-		if (level + 1 < layout->level_count)
-			put_digest(check, level + 1, digest);
-	}
-	return 0;
+	return treebuild_end(check->build, root, error);
 }
 
 void tree_check_free(struct tree_check *check)
 {
 	if (!check)
 		return;
-	sha256_free(check->hash);
-	free(check->blocks);
+	treebuild_free(check->build);
 	free(check->stored);
 	free(check);
 }

@@ -30,10 +30,6 @@ int tree_find(const struct content *image, const char *cmdline, const char *uki_
 	const struct maker_observer *observer, struct tree *ret, bool *ret_found,
 	char ret_root_hash[129], struct error *error);
 
-/** The digest of a data or hash block. */
-int tree_hash(const struct verity *verity, struct sha256 *hash, const uint8_t *block, uint32_t size,
-	uint8_t ret[SHA256_SIZE], struct error *error);
-
 /** Builds a tree from the digests of the data as they come, and compares it with the image's. */
 struct tree_check;
 

@@ -408,7 +408,16 @@ static void test_refused_bundles(void **unused)
 		{ { .verity = true, .wrong_root = true }, "do not belong together", -EBADMSG,
 			true },
 		{ { .verity = true, .wrong_tree = true }, "hash tree", -EBADMSG, true },
+		{ { .verity = true, .wrong_data = true }, "hash tree", -EBADMSG, true },
 		{ { .verity = true, .short_tree = true }, "truncated", -EBADMSG, true },
+		{ { .verity = true, .table = true, .wrong_root = true }, "do not belong together",
+			-EBADMSG, true },
+		{ { .verity = true, .table = true, .wrong_tree = true },
+			"is not that of its data (level 0)", -EBADMSG, true },
+		{ { .verity = true, .table = true, .wrong_data = true }, "have the root hash",
+			-EBADMSG, true },
+		{ { .verity = true, .table = true, .short_tree = true }, "truncated", -EBADMSG,
+			true },
 		{ { .names_a = true }, "names slot A", -EINVAL, false },
 	};
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), good = system_new("Y", 5, NULL);
@@ -437,14 +446,17 @@ static void test_refused_bundles(void **unused)
 
 static void test_verity_is_verified(void **unused)
 {
-	const struct system_faults verity = { .verity = true };
-	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), y = system_new("Y", 2, &verity);
-	AUTO_SIM struct sim *sim = world_new(&x);
-
 	(void)unused;
-	world_must_install(sim, &y, &by_reboot);
-	assert_null(strstr(world_notes(), "carries no hash tree"));
-	assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	for (int table = 0; table < 2; table++) {
+		const struct system_faults verity = { .verity = true, .table = table };
+		AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
+		AUTO_SYSTEM struct system y = system_new("Y", 2, &verity);
+		AUTO_SIM struct sim *sim = world_new(&x);
+
+		world_must_install(sim, &y, &by_reboot);
+		assert_null(strstr(world_notes(), "carries no hash tree"));
+		assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	}
 }
 
 static void test_unsigned_refused_and_busy(void **unused)

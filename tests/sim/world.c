@@ -42,8 +42,32 @@ static void hash(const void *salt, size_t salt_size, const uint8_t *data, size_t
 	assert_int_equal(sha256_final(sha, out, NULL), 0);
 }
 
-/* Appends superblock and tree to the image; 64 hash blocks of data make two levels of 512 bytes. */
-static void add_tree(struct buffer *image, bool wrong, char root_hex[SHA256_TEXT_SIZE])
+#define SALT_TEXT "salty salt salty"
+
+/* What tells the kernel of the tree: a table, or only its root hash. */
+static void name_tree(const struct verity *verity, bool table, const char *root, char out[400])
+{
+	char salt[2 * sizeof(SALT_TEXT)];
+
+	text_hex(verity->salt, verity->salt_size, salt);
+	if (table)
+		snprintf(out, 400,
+			" dm-mod.create=\"s,,,ro,0 %llu verity 1 PARTLABEL=METROPOLIS-SYSTEM-X "
+			"PARTLABEL=METROPOLIS-SYSTEM-X %u %u %llu %llu sha256 %s %s\"",
+			(unsigned long long)verity->data_blocks * 8, verity->data_block_size,
+			verity->hash_block_size, (unsigned long long)verity->data_blocks,
+			(unsigned long long)verity->data_blocks * verity->data_block_size
+				/ verity->hash_block_size,
+			root, salt);
+	else
+		snprintf(out, 400, " roothash=%s", root);
+}
+
+/*
+ * Appends superblock (without a table) and tree to the image; 64 hash blocks of data make two
+ * levels of 512 bytes. `parameter`: what the command line says of it.
+ */
+static void add_tree(struct buffer *image, const struct system_faults *faults, char parameter[400])
 {
 	enum { BLOCK = 4096, HASH_BLOCK = 512, SALT = 16 };
 	struct verity verity = {
@@ -51,10 +75,11 @@ static void add_tree(struct buffer *image, bool wrong, char root_hex[SHA256_TEXT
 		.hash_block_size = HASH_BLOCK,
 		.data_blocks = image->size / BLOCK,
 		.algorithm = "sha256",
-		.salt = "salty salt salty",
+		.salt = SALT_TEXT,
 		.salt_size = SALT,
 	};
 	uint8_t superblock[HASH_BLOCK] = "verity", root[SHA256_SIZE];
+	char root_hex[SHA256_TEXT_SIZE];
 	AUTO_BUFFER struct buffer tree = { 0 };
 	struct verity_layout layout;
 	const uint8_t *below = image->data;
@@ -85,9 +110,15 @@ static void add_tree(struct buffer *image, bool wrong, char root_hex[SHA256_TEXT
 	}
 	hash(verity.salt, SALT, below, HASH_BLOCK, root);
 	text_hex(root, SHA256_SIZE, root_hex);
-	if (wrong)
+	if (faults->wrong_tree)
 		tree.data[layout.level_start[0] * HASH_BLOCK + 5] ^= 1;
-	append(image, superblock, HASH_BLOCK);
+	if (faults->wrong_data)
+		image->data[image->size / 2] ^= 1;
+	if (faults->wrong_root)
+		root_hex[7] = root_hex[7] == '0' ? '1' : '0';
+	name_tree(&verity, faults->table, root_hex, parameter);
+	if (!faults->table)
+		append(image, superblock, HASH_BLOCK);
 	append(image, tree.data, tree.size);
 }
 
@@ -149,7 +180,7 @@ static struct buffer make_broken_uki(const char *cmdline)
 struct system system_new(const char *version, uint8_t seed, const struct system_faults *faults)
 {
 	static const struct system_faults none;
-	char hex[SHA256_TEXT_SIZE], root[SHA256_TEXT_SIZE] = "", cmdline[400];
+	char hex[SHA256_TEXT_SIZE], tree[400] = "", cmdline[800];
 	struct system system = { .version = version };
 	uint8_t digest[SHA256_SIZE];
 
@@ -162,17 +193,14 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 	if (faults->empty_image)
 		system.image.size = 0;
 	if (faults->verity)
-		add_tree(&system.image, faults->wrong_tree, root);
+		add_tree(&system.image, faults, tree);
 	if (faults->short_tree)
 		system.image.size -= 512;
-	if (faults->wrong_root)
-		root[7] = root[7] == '0' ? '1' : '0';
 	assert_int_equal(sha256_of(system.image.data, system.image.size, digest, NULL), 0);
 	text_hex(digest, SHA256_SIZE, hex);
 	snprintf(cmdline, sizeof(cmdline),
-		"root=PARTLABEL=METROPOLIS-SYSTEM-%c sim.image=%s sim.size=%zu%s%s",
-		faults->names_a ? 'A' : 'X', hex, system.image.size, *root ? " roothash=" : "",
-		root);
+		"root=PARTLABEL=METROPOLIS-SYSTEM-%c sim.image=%s sim.size=%zu%s",
+		faults->names_a ? 'A' : 'X', hex, system.image.size, tree);
 	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
 				       : make_uki(cmdline, version, seed);
 	write_bundle(&system, faults);

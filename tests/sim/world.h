@@ -32,8 +32,10 @@ struct system_faults {
 	bool wrong_root; /* with verity: the UKI names another one */
 	bool wrong_tree; /* with verity: one leaf hash is wrong */
 	bool short_tree; /* with verity: the tree's end is cut off */
-	bool names_a;    /* the UKI's command line is bound to slot A already */
-	bool small;      /* nothing wrong: a small image, for tests that install often */
+	bool wrong_data; /* with verity: one byte of the data is wrong */
+	bool table;   /* nothing wrong: a table says where the tree is, instead of a superblock */
+	bool names_a; /* the UKI's command line is bound to slot A already */
+	bool small;   /* nothing wrong: a small image, for tests that install often */
 };
 
 /** Systems with different seeds differ. Free with system_done(), which removes the file. */

@@ -202,6 +202,9 @@ static const struct {
 	/* Hash format 0 (Chrome OS): the hash is known, its table is not ours. */
 	{ "dm-mod.create=\"a,,,ro,0 8 verity 0 s s 4096 4096 1 1 sha256 " HASH_1 " -\"", HASH_1,
 		false },
+	/* The tree lies on another device than the data. */
+	{ "dm-mod.create=\"a,,,ro,0 8 verity 1 s t 4096 4096 1 1 sha256 " HASH_1 " -\"", HASH_1,
+		false },
 	{ "dm-mod.create=\"a,,,ro,0 8 verity 1 s s 4096 4096 1 1 sha256 " HASH_1 "\"", NULL,
 		false },
 	{ "dm-mod.create=\"a,,,ro,0 8 verity 1 s s 4096 4096 -1 1 sha256 " HASH_1 " -\"", NULL,
