@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/json.h"
@@ -101,6 +103,15 @@ static void watch_signals(void)
 	/* A closed pipe and a limit on file sizes are errors of the call that meets them. */
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGXFSZ, &ignore, NULL);
+}
+
+/* What is opened next must not become standard output, or a partition may be written to. */
+static void occupy_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			/* The wrong way round: using it is still an error. */
+			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 static bool is_cancelled(void *context)
@@ -234,6 +245,7 @@ int main(int argc, char **argv)
 	struct cli cli = { 0 };
 	int code;
 
+	occupy_streams();
 	watch_signals();
 	code = check_output(&cli, serve(&cli, argc, argv));
 	cli_done(&cli);

@@ -10,16 +10,16 @@
 #include "base/text.h"
 #include "crypto/sha256.h"
 #include "engine/context.h"
+#include "fetch/fetcher.h"
 #include "format/kernel.h"
 #include "machine/machine.h"
-#include "source/bundle.h"
 
 #define READ_SIZE (256u << 10)
 
 /* Beside the boot file: folders, the state record, and its replacement in the making. */
 #define SPACE_MARGIN (256u << 10)
 
-static int read_payload(struct context *context, struct bundle *bundle,
+static int read_payload(struct context *context, struct fetcher *fetcher,
 	const struct bundle_payload *payload, struct buffer *out, struct error *error)
 {
 	bool known = payload->size != BUNDLE_SIZE_UNKNOWN;
@@ -47,12 +47,12 @@ static int read_payload(struct context *context, struct bundle *bundle,
 			if (r < 0)
 				return r;
 		}
-		r = bundle_read(
-			bundle, out->data + out->size, out->capacity - out->size, &got, error);
+		r = fetcher_read(
+			fetcher, out->data + out->size, out->capacity - out->size, &got, error);
 		if (r < 0 || got == 0)
 			return r;
 		out->size += got;
-		context->progress.fetched = bundle_received(bundle);
+		context->progress.fetched = fetcher_received(fetcher);
 		context_progress(context, out->size);
 	}
 }
@@ -154,14 +154,14 @@ static int check(
 	return r;
 }
 
-int bootfile_read(struct context *context, struct bundle *bundle,
+int bootfile_read(struct context *context, struct fetcher *fetcher,
 	const struct bundle_payload *payload, enum slot slot, struct bootfile *ret,
 	struct error *error)
 {
 	AUTO_BOOTFILE struct bootfile file = { 0 };
 	int r;
 
-	r = read_payload(context, bundle, payload, &file.bytes, error);
+	r = read_payload(context, fetcher, payload, &file.bytes, error);
 	if (r < 0)
 		return r;
 	r = check(context, slot, &file, error);

@@ -10,10 +10,10 @@
 #include "format/state.h"
 #include "format/uki.h"
 
-struct bundle;
 struct bundle_payload;
 struct context;
 struct error;
+struct fetcher;
 
 /** A boot payload in memory: a UKI that was checked and bound to its slot. Zero-initialised: none.
  */
@@ -27,7 +27,7 @@ struct bootfile {
 };
 
 /** Reads the bundle's current payload as a boot file for `slot`, checks and binds it. */
-int bootfile_read(struct context *context, struct bundle *bundle,
+int bootfile_read(struct context *context, struct fetcher *fetcher,
 	const struct bundle_payload *payload, enum slot slot, struct bootfile *ret,
 	struct error *error);
 

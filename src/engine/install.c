@@ -18,8 +18,8 @@
 #include "engine/target.h"
 #include "engine/verify.h"
 #include "engine/writer.h"
+#include "fetch/fetcher.h"
 #include "machine/machine.h"
-#include "source/bundle.h"
 #include "source/source.h"
 
 #define READ_SIZE (256u << 10)
@@ -32,8 +32,7 @@ struct install {
 	enum slot running; /* SLOT_NONE: installer media */
 	enum slot slot;    /* the target */
 	struct records records;
-	struct source *source;
-	struct bundle *bundle;
+	struct fetcher *fetcher;
 	struct target *target;
 	struct bootfile boot;
 	bool prepared; /* boot entries and BootNext are safe */
@@ -45,8 +44,7 @@ struct install {
 static void install_done(struct install *install)
 {
 	target_close(install->target);
-	bundle_close(install->bundle);
-	source_close(install->source);
+	fetcher_close(install->fetcher);
 	bootfile_done(&install->boot);
 	records_done(&install->records);
 	text_list_done(&install->headers);
@@ -123,9 +121,8 @@ static int open_bundle(struct install *install, struct error *error)
 			return r;
 	}
 	install->source_options = context_source_options(install->context, &install->headers);
-	r = source_open(
-		install->options->source, &install->source_options, &install->source, error);
-	return r < 0 ? r : bundle_open(install->source, &install->bundle, error);
+	return fetcher_open(
+		install->options->source, &install->source_options, &install->fetcher, error);
 }
 
 static int check_system_size(
@@ -151,13 +148,13 @@ static int check_sizes(struct install *install, struct error *error)
 	int r;
 
 	install->result->boot_size = install->result->system_size = UINT64_MAX;
-	if (bundle_payload(install->bundle, BUNDLE_ROLE_SYSTEM, &payload)) {
+	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_SYSTEM, &payload)) {
 		install->result->system_size = payload.size;
 		r = check_system_size(install, &payload, error);
 		if (r < 0)
 			return r;
 	}
-	if (bundle_payload(install->bundle, BUNDLE_ROLE_BOOT, &payload)) {
+	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_BOOT, &payload)) {
 		install->result->boot_size = payload.size;
 		return bootfile_check_space(
 			install->context, install->slot, payload.size, &remove_first, error);
@@ -215,7 +212,7 @@ static int fresh_record(struct install *install, struct record *record, struct e
 
 	state_done(&record->state);
 	record->state = (struct state){ .complete = false };
-	r = set_text(&record->state.source, install->source->name, error);
+	r = set_text(&record->state.source, fetcher_name(install->fetcher), error);
 	if (r == 0)
 		r = set_text(&record->state.version, install->boot.version, error);
 	return r;
@@ -252,7 +249,7 @@ static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, s
 
 	r = scratch ? 0 : target_room(target, &data, &size, error);
 	if (r == 0)
-		r = bundle_read(install->bundle, data, size, ret_got, error);
+		r = fetcher_read(install->fetcher, data, size, ret_got, error);
 	return r < 0 || scratch ? r : target_commit(target, *ret_got, error);
 }
 
@@ -294,7 +291,7 @@ static int read_system(
 			r = target_check_size(install->target, done += got, error);
 		if (r < 0)
 			return r;
-		context->progress.fetched = bundle_received(install->bundle);
+		context->progress.fetched = fetcher_received(install->fetcher);
 		context->progress.written = target_written(install->target);
 		context_progress(context, done);
 	}
@@ -311,7 +308,7 @@ static int read_boot(
 	int r;
 
 	r = bootfile_read(
-		install->context, install->bundle, payload, install->slot, &install->boot, error);
+		install->context, install->fetcher, payload, install->slot, &install->boot, error);
 	if (r < 0)
 		return r;
 	install->result->boot_size = install->boot.bytes.size;
@@ -324,11 +321,11 @@ static int read_boot(
  */
 static int read_payloads(struct install *install, struct error *error)
 {
-	bool boot_only = install->options->dry_run && install->source->seekable;
+	bool boot_only = install->options->dry_run && fetcher_is_seekable(install->fetcher);
 	struct bundle_payload payload;
 	int r;
 
-	while ((r = bundle_next(install->bundle, &payload, error)) > 0) {
+	while ((r = fetcher_next(install->fetcher, &payload, error)) > 0) {
 		r = payload.role == BUNDLE_ROLE_BOOT ? read_boot(install, &payload, error)
 						     : read_system(install, &payload, error);
 		if (r < 0 || boot_only)
@@ -428,7 +425,7 @@ static int finish(struct install *install, struct error *error)
 	struct record *record = &install->records.of[install->slot];
 	int r;
 
-	install->result->fetched = bundle_received(install->bundle);
+	install->result->fetched = fetcher_received(install->fetcher);
 	install->result->written = target_written(install->target);
 	install->result->system_size = target_size(install->target);
 	r = verify(install, error);
@@ -518,8 +515,8 @@ int install_run(struct context *context, const struct bistable_install_options *
 
 	(void)open;
 	r = run(&install, error);
-	if (install.bundle)
-		result->fetched = bundle_received(install.bundle);
+	if (install.fetcher)
+		result->fetched = fetcher_received(install.fetcher);
 	result->seconds = seconds() - start;
 	return r;
 }

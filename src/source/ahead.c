@@ -45,6 +45,7 @@ struct ahead {
 	struct piece *pieces; /* PIECES of them */
 	uint64_t filled, emptied;
 	struct text_list notes; /* that the caller was not told yet */
+	uint64_t requests;      /* the source's, by the thread */
 	bool ended;             /* by the thread: at the end, or with an error */
 	int result;
 	struct error error;
@@ -74,6 +75,13 @@ static bool is_cancelled(void *opaque)
 	return ahead->options->cancelled && ahead->options->cancelled(ahead->options->context);
 }
 
+static int resolve(void *opaque, const char *host, char **ret, struct error *error)
+{
+	struct ahead *ahead = opaque;
+
+	return ahead->options->resolve(ahead->options->context, host, ret, error);
+}
+
 /* The thread's next piece to fill, or NULL when nobody wants it. */
 static struct piece *take_empty(struct ahead *ahead)
 {
@@ -97,9 +105,11 @@ static void *run(void *opaque)
 			break;
 		LOCKED(&ahead->lock);
 		ahead->filled++;
+		ahead->requests = ahead->inner->requests;
 		pthread_cond_broadcast(&ahead->changed);
 	}
 	LOCKED(&ahead->lock);
+	ahead->requests = ahead->inner->requests;
 	ahead->ended = true;
 	ahead->result = r;
 	ahead->error = error;
@@ -175,6 +185,7 @@ static int take_filled(struct ahead *ahead, struct piece **ret, struct error *er
 
 	LOCKED(&ahead->lock);
 	r = wait_filled(ahead, error);
+	ahead->source.requests = ahead->requests;
 	if (r < 0)
 		return r;
 	*ret = NULL;
@@ -227,6 +238,8 @@ static int ahead_read(
 		r = ahead->running
 			    ? read_filled(ahead, data, size, ret_got, error)
 			    : ahead->inner->ops->read(ahead->inner, data, size, ret_got, error);
+	if (!ahead->running)
+		source->requests = ahead->inner->requests;
 	if (r < 0)
 		return r;
 	ahead->row += *ret_got;
@@ -296,6 +309,7 @@ int ahead_open(const char *url, const struct source_options *options, struct sou
 	ahead->inner_options = *options;
 	ahead->inner_options.note = note;
 	ahead->inner_options.cancelled = is_cancelled;
+	ahead->inner_options.resolve = options->resolve ? resolve : NULL;
 	ahead->inner_options.context = ahead;
 	r = http_open(url, &ahead->inner_options, &ahead->inner, error);
 	if (r < 0)
@@ -305,6 +319,7 @@ int ahead_open(const char *url, const struct source_options *options, struct sou
 		return error_memory(error);
 	source->size = ahead->inner->size;
 	source->seekable = ahead->inner->seekable;
+	source->requests = ahead->inner->requests;
 	source->position = ahead->inner->position;
 	*ret = TAKE(source);
 	return 0;

@@ -20,6 +20,9 @@ enum bundle_role { BUNDLE_ROLE_BOOT, BUNDLE_ROLE_SYSTEM };
 
 #define BUNDLE_ROLE_COUNT 2
 
+/** The name that the entry of a payload of this role has. */
+const char *bundle_role_name(int role);
+
 /** One payload, as the bundle describes it. */
 struct bundle_payload {
 	enum bundle_role role;

@@ -38,9 +38,6 @@ struct bundle {
 	bool finished; /* everything has been read and checked */
 };
 
-/** The name that a payload's entry has. */
-const char *bundle_role_name(int role);
-
 /** The role of a payload's entry, or -1 for an entry that is none of ours. */
 int bundle_role_of(const struct zip_entry *entry);
 

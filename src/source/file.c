@@ -115,6 +115,11 @@ static int file_probe(struct file *file, bool is_stdin, struct error *error)
 	return 0;
 }
 
+int source_descriptor(const struct source *source)
+{
+	return source->ops == &file_ops ? ((const struct file *)source)->fd : -1;
+}
+
 int file_open(const char *path, const struct source_options *options, struct source **ret,
 	struct error *error)
 {

@@ -269,6 +269,7 @@ static void http_close(struct source *source)
 	curl_easy_cleanup(http->easy);
 	curl_multi_cleanup(http->multi);
 	curl_slist_free_all(http->fields);
+	curl_slist_free_all(http->places);
 	curl_url_cleanup(http->origin);
 	curl_url_cleanup(http->target);
 	sha256_free(http->running);
@@ -345,6 +346,22 @@ static void fill_options(struct source_options *options)
 	options->stall_timeout = options->stall_timeout ?: 30;
 	options->total_timeout = options->total_timeout ?: 900;
 	options->retry_ms = options->retry_ms ?: 500;
+}
+
+int source_warm_up(struct error *error)
+{
+	CURL *easy;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return error_failed(error, ENOMEM, "libcurl cannot be set up");
+	easy = curl_easy_init();
+	curl_easy_cleanup(easy);
+	return easy ? 0 : error_memory(error);
+}
+
+const char *source_usual_ca_file(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->cainfo;
 }
 
 int http_open(const char *url, const struct source_options *options, struct source **ret,

@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "crypto/sha256.h"
 #include "source/http_head.h"
@@ -52,6 +53,7 @@ struct http {
 	char *where;   /* both, for messages */
 	unsigned redirects;
 	struct curl_slist *fields; /* of the current request */
+	struct curl_slist *places; /* where its hosts are, when we look them up */
 	struct http_exchange exchange;
 
 	bool known;        /* an answer has told what follows */
@@ -81,6 +83,17 @@ struct http {
 	struct error reason;  /* the last failure */
 };
 
+static inline void curl_freep(char **text)
+{
+	curl_free(*text);
+}
+
+#define AUTO_CURL_TEXT CLEANUP(curl_freep)
+
+DEFINE_CLEANUP(curlu_done, CURLU *, curl_url_cleanup)
+
+#define AUTO_CURLU CLEANUP(curlu_done)
+
 /** Milliseconds of CLOCK_MONOTONIC. */
 uint64_t http_now(void);
 
@@ -100,6 +113,11 @@ int http_start(struct http *http, struct error *error);
 int http_follow(struct http *http, struct error *error);
 /** Ends the transfer, if one is active. */
 void http_stop(struct http *http);
+/**
+ * Looks up the hosts of the next request where libcurl cannot: its server, and proxies. A failure
+ * is a fault of the exchange. 0 or -ENOMEM.
+ */
+int http_resolve(struct http *http, struct error *error);
 /** A URL for messages, without credentials and query. Owned by the caller; NULL: out of memory. */
 char *http_display(CURLU *url);
 

@@ -9,15 +9,6 @@
 #include "base/text.h"
 #include "source/http_private.h"
 
-static inline void curl_freep(char **text)
-{
-	curl_free(*text);
-}
-
-#define AUTO_CURL_TEXT CLEANUP(curl_freep)
-
-DEFINE_CLEANUP(curlu_done, CURLU *, curl_url_cleanup)
-
 static int failed(struct http *http, const char *what, struct error *error)
 {
 	return error_failed(error, ENOMEM, "libcurl cannot %s for '%s'", what, http->source.name);
@@ -25,7 +16,7 @@ static int failed(struct http *http, const char *what, struct error *error)
 
 char *http_display(CURLU *url)
 {
-	CLEANUP(curlu_done) CURLU *clean = curl_url_dup(url);
+	AUTO_CURLU CURLU *clean = curl_url_dup(url);
 	AUTO_CURL_TEXT char *query = NULL, *text = NULL;
 
 	if (!clean)
@@ -52,10 +43,17 @@ static int on_connected(void *context, char *remote, char *local, int remote_por
 	return CURL_PREREQFUNC_OK;
 }
 
+/* libcurl's word for a span; it copies the bytes. */
+static struct curl_blob blob_of(struct span bytes)
+{
+	return (struct curl_blob){ (void *)bytes.data, bytes.size, CURL_BLOB_COPY };
+}
+
 /* What every request has in common. */
 int http_configure(struct http *http, struct error *error)
 {
 	const struct source_options *options = &http->options;
+	struct curl_blob ca = blob_of(options->ca);
 	CURL *easy = http->easy;
 	bool ok = true;
 
@@ -72,10 +70,12 @@ int http_configure(struct http *http, struct error *error)
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	if (options->ca_file) {
-		SET(CURLOPT_CAINFO, options->ca_file);
+	if (options->ca_file || options->ca.size > 0)
 		SET(CURLOPT_CAPATH, NULL);
-	}
+	if (options->ca.size > 0)
+		SET(CURLOPT_CAINFO_BLOB, &ca);
+	else if (options->ca_file)
+		SET(CURLOPT_CAINFO, options->ca_file);
 	SET(CURLOPT_ERRORBUFFER, http->exchange.message);
 	SET(CURLOPT_PREREQFUNCTION, on_connected);
 	SET(CURLOPT_PREREQDATA, http);
@@ -153,10 +153,33 @@ static char *make_range(const struct http *http)
 	return text_format("%" PRIu64 "-%" PRIu64, start, last);
 }
 
+static bool set_blob(CURL *easy, CURLoption option, struct span bytes)
+{
+	struct curl_blob blob = blob_of(bytes);
+
+	return curl_easy_setopt(easy, option, bytes.size > 0 ? &blob : NULL) == CURLE_OK;
+}
+
+/* A certificate of ours is shown to the URL's own server only. */
+static bool set_certificate(struct http *http, bool own_server)
+{
+	static const struct source_options nothing;
+	const struct source_options *options = own_server ? &http->options : &nothing;
+	bool in_memory = options->cert.size > 0;
+
+	return set_blob(http->easy, CURLOPT_SSLCERT_BLOB, options->cert)
+	       && set_blob(http->easy, CURLOPT_SSLKEY_BLOB, options->key)
+	       && curl_easy_setopt(
+			  http->easy, CURLOPT_SSLCERT, in_memory ? NULL : options->client_cert)
+			  == CURLE_OK
+	       && curl_easy_setopt(
+			  http->easy, CURLOPT_SSLKEY, in_memory ? NULL : options->client_key)
+			  == CURLE_OK;
+}
+
 /* The URL, its range and what may be shown to its server. */
 static int set_request(struct http *http, struct error *error)
 {
-	const struct source_options *options = &http->options;
 	bool own_server = is_own_server(http), ok;
 	AUTO_CURL_TEXT char *url = NULL;
 	AUTO_FREE char *range = make_range(http);
@@ -166,10 +189,7 @@ static int set_request(struct http *http, struct error *error)
 		return error_memory(error);
 	ok = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK
 	     && curl_easy_setopt(easy, CURLOPT_RANGE, http->ranges ? range : NULL) == CURLE_OK
-	     && curl_easy_setopt(easy, CURLOPT_SSLCERT, own_server ? options->client_cert : NULL)
-			== CURLE_OK
-	     && curl_easy_setopt(easy, CURLOPT_SSLKEY, own_server ? options->client_key : NULL)
-			== CURLE_OK;
+	     && set_certificate(http, own_server);
 	return ok ? set_fields(http, own_server, error) : failed(http, "set the URL", error);
 }
 
@@ -198,8 +218,11 @@ int http_send(struct http *http, struct error *error)
 	if (r < 0)
 		return r;
 	r = set_request(http, error);
-	if (r < 0)
+	if (r == 0)
+		r = http_resolve(http, error);
+	if (r < 0 || exchange->ended)
 		return r;
+	http->source.requests++;
 	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
 		return failed(http, "start the request", error);
 	exchange->active = true;
@@ -235,7 +258,7 @@ static void keep_user(struct http *http)
 
 int http_follow(struct http *http, struct error *error)
 {
-	CLEANUP(curlu_done) CURLU *next = curl_url_dup(http->target);
+	AUTO_CURLU CURLU *next = curl_url_dup(http->target);
 	AUTO_CURL_TEXT char *from = NULL, *to = NULL;
 	const char *location = http->exchange.head.location;
 

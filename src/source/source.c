@@ -24,12 +24,17 @@ static bool has_scheme(const char *spec)
 	       && strncmp(spec + length, "://", 3) == 0;
 }
 
+bool source_is_url(const char *spec)
+{
+	return strncasecmp(spec, "http://", 7) == 0 || strncasecmp(spec, "https://", 8) == 0;
+}
+
 int source_open(const char *spec, const struct source_options *options, struct source **ret,
 	struct error *error)
 {
 	if (!options)
 		options = &defaults;
-	if (strncasecmp(spec, "http://", 7) == 0 || strncasecmp(spec, "https://", 8) == 0)
+	if (source_is_url(spec))
 		return options->stride > 0 ? http_open(spec, options, ret, error)
 					   : ahead_open(spec, options, ret, error);
 	if (has_scheme(spec))

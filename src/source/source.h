@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 struct error;
@@ -27,6 +28,13 @@ struct source_options {
 	const char *client_cert;         /* PEM, shown to the URL's own host only; NULL: none */
 	const char *client_key;          /* PEM; NULL: inside client_cert */
 	const struct text_list *headers; /* "K: V" lines to send; NULL: none */
+	/** What the three files hold, for who can open none; empty: they are opened. */
+	struct span ca, cert, key;
+	/**
+	 * The addresses of a host: text for CURLOPT_RESOLVE, *ret is owned by the caller. NULL:
+	 * libcurl looks it up. May be called by any thread, one at a time.
+	 */
+	int (*resolve)(void *context, const char *host, char **ret, struct error *error);
 	/** Told of every retry, in one sentence. May be NULL. */
 	void (*note)(void *context, const char *text);
 	/** Polled while waiting; true ends the transfer with -ECANCELED. May be NULL. */
@@ -50,6 +58,7 @@ struct source {
 	char *name;        /* the URL (without credentials and query) or path, for messages */
 	uint64_t size;     /* bytes, or SOURCE_SIZE_UNKNOWN */
 	uint64_t position; /* of the next byte that is read, kept by the operations */
+	uint64_t requests; /* HTTP requests so far, kept by the operations */
 	bool seekable; /* every position can be reached, and all of them show the same content */
 };
 
@@ -64,6 +73,20 @@ struct source {
  */
 int source_open(const char *spec, const struct source_options *options, struct source **ret,
 	struct error *error);
+
+/** Whether `spec` is a URL rather than a path or standard input. */
+bool source_is_url(const char *spec);
+
+/**
+ * Loads what HTTP needs of libraries and their files, once: for a process that can open none later.
+ */
+int source_warm_up(struct error *error);
+
+/** The file of CAs that libcurl reads unless told otherwise; NULL: none. */
+const char *source_usual_ca_file(void);
+
+/** The descriptor that a source which is a file is read by; borrowed. */
+int source_descriptor(const struct source *source);
 
 /** NULL is fine. */
 void source_close(struct source *source);
