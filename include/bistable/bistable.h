@@ -86,6 +86,7 @@ struct bistable_install_options {
 	char slot; /* 'A' or 'B'; 0: the one that is not running */
 	bool dry_run;
 	bool allow_unsigned;
+	bool allow_downgrade;       /* to an older version or epoch than the running system's */
 	bool force;                 /* also while the running slot is an unconfirmed trial */
 	const char *const *headers; /* "K: V" lines for HTTP, ending with NULL; may be NULL */
 };
@@ -98,7 +99,11 @@ struct bistable_result {
 	bool dry_run;                        /* nothing was changed */
 	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
 	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
-	uint64_t fetched;                    /* bytes received from the source */
+	uint64_t kept;                       /* bytes of the payloads that the slot held already */
+	uint64_t copied;      /* bytes of the payloads that were taken from the running slot */
+	uint64_t to_fetch;    /* bytes of the bundle that held the rest of the image */
+	uint64_t fetched;     /* bytes received from the source, all in all */
+	uint64_t requests;    /* that were sent to the server */
 	uint64_t written;     /* bytes written to the slot's partitions and the ESP */
 	uint64_t boot_size;   /* bytes; UINT64_MAX when unknown (dry run of a stream) */
 	uint64_t system_size; /* bytes; UINT64_MAX when unknown */

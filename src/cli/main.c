@@ -19,7 +19,8 @@ static const struct cli_command commands[] = {
 		"Whatever happens, the running slot stays startable. --slot is for installer\n"
 		"media, where no slot runs.",
 		ACTIVATION_BITS | CLI_BIT(CLI_SLOT) | CLI_BIT(CLI_DRY_RUN)
-			| CLI_BIT(CLI_ALLOW_UNSIGNED) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_HEADER),
+			| CLI_BIT(CLI_ALLOW_UNSIGNED) | CLI_BIT(CLI_ALLOW_DOWNGRADE)
+			| CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_HEADER),
 		1, 1, CLI_JSON_LINES, false, cmd_install },
 	{ "status", "", "show the slots and what starts next",
 		"Shows which slot runs, what a cold boot and the next restart start, and the\n"

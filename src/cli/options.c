@@ -25,6 +25,8 @@ static const struct row rows[] = {
 	{ CLI_NOW, 0, "now", NULL, "restart at once" },
 	{ CLI_SLOT, 0, "slot", "A|B", "this slot: install never takes the running one" },
 	{ CLI_DRY_RUN, 0, "dry-run", NULL, "check everything, change nothing" },
+	{ CLI_ALLOW_DOWNGRADE, 0, "allow-downgrade", NULL,
+		"accept an older version or epoch than the running system's" },
 	{ CLI_ALLOW_UNSIGNED, 0, "allow-unsigned", NULL, "accept a bundle without a signature" },
 	{ CLI_FORCE, 0, "force", NULL,
 		"also while the running slot is on trial, bad, or fallen back to" },
@@ -136,6 +138,9 @@ static void take_command_option(
 		break;
 	case CLI_DRY_RUN:
 		install->dry_run = true;
+		break;
+	case CLI_ALLOW_DOWNGRADE:
+		install->allow_downgrade = true;
 		break;
 	case CLI_ALLOW_UNSIGNED:
 		install->allow_unsigned = true;

@@ -10,8 +10,10 @@
 #include "base/text.h"
 #include "crypto/sha256.h"
 #include "engine/context.h"
+#include "engine/records.h"
 #include "fetch/fetcher.h"
 #include "format/kernel.h"
+#include "format/manifest.h"
 #include "machine/machine.h"
 
 #define READ_SIZE (256u << 10)
@@ -154,6 +156,16 @@ static int check(
 	return r;
 }
 
+int bootfile_check(struct context *context, enum slot slot, struct bootfile *file, const char *name,
+	struct error *error)
+{
+	int r = check(context, slot, file, error);
+
+	if (r < 0)
+		error_prefix(error, "%s in the bundle", name);
+	return r;
+}
+
 int bootfile_read(struct context *context, struct fetcher *fetcher,
 	const struct bundle_payload *payload, enum slot slot, struct bootfile *ret,
 	struct error *error)
@@ -162,16 +174,51 @@ int bootfile_read(struct context *context, struct fetcher *fetcher,
 	int r;
 
 	r = read_payload(context, fetcher, payload, &file.bytes, error);
+	if (r == 0)
+		r = bootfile_check(context, slot, &file, payload->name, error);
 	if (r < 0)
 		return r;
-	r = check(context, slot, &file, error);
-	if (r < 0) {
-		error_prefix(error, "%s in the bundle", payload->name);
-		return r;
-	}
 	*ret = file;
 	file = (struct bootfile){ 0 };
 	return 0;
+}
+
+static bool was_installed(const struct record *record, const struct manifest_payload *payload)
+{
+	const struct state *state = &record->state;
+
+	for (size_t i = 0; record->readable && i < state->payload_count; i++)
+		if (strcmp(state->payloads[i].role, payload->role) == 0
+			&& state->payloads[i].size == payload->size
+			&& memcmp(state->payloads[i].sha256, payload->sha256, SHA256_SIZE) == 0)
+			return true;
+	return false;
+}
+
+int bootfile_find(struct context *context, enum slot slot, const struct record *record,
+	const struct manifest_payload *payload, struct buffer *out, bool *ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer bytes = { 0 };
+	uint8_t digest[SHA256_SIZE];
+	struct uki uki;
+	int r;
+
+	*ret = false;
+	/* Whatever is wrong with the file, the bundle has it, too. */
+	if (!was_installed(record, payload)
+		|| context->machine->ops->esp_read(context->machine, context->esp,
+			   context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, NULL)
+			   < 0
+		|| uki_parse(span_of(&bytes), &uki, NULL) < 0
+		|| uki_bind(&uki, bytes.data, context->config.bound[slot],
+			   context->config.placeholder, NULL, NULL)
+			   < 0)
+		return 0;
+	r = sha256_of(bytes.data, bytes.size, digest, error);
+	*ret = r == 0 && memcmp(digest, payload->sha256, SHA256_SIZE) == 0;
+	if (*ret)
+		*out = buffer_take(&bytes);
+	return r;
 }
 
 /* Bytes of a file on the ESP; 0 when it is absent. */

@@ -14,6 +14,8 @@ struct bundle_payload;
 struct context;
 struct error;
 struct fetcher;
+struct manifest_payload;
+struct record;
 
 /** A boot payload in memory: a UKI that was checked and bound to its slot. Zero-initialised: none.
  */
@@ -24,7 +26,19 @@ struct bootfile {
 	struct cmdline_verity verity; /* what the command line says of the image */
 	struct state_content payload; /* as it came */
 	struct state_content bound;   /* as it goes to the ESP */
+	bool found;                   /* it was on the machine already */
 };
+
+/**
+ * Whether the boot file on the ESP of a slot (whose record it is) is this payload, bound to that
+ * slot; then its bytes, not bound, are appended to `out`.
+ */
+int bootfile_find(struct context *context, enum slot slot, const struct record *record,
+	const struct manifest_payload *payload, struct buffer *out, bool *ret, struct error *error);
+
+/** Checks the bytes that `file` has, and binds them to `slot`. `name`: of the payload. */
+int bootfile_check(struct context *context, enum slot slot, struct bootfile *file, const char *name,
+	struct error *error);
 
 /** Reads the bundle's current payload as a boot file for `slot`, checks and binds it. */
 int bootfile_read(struct context *context, struct fetcher *fetcher,

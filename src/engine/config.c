@@ -133,7 +133,13 @@ static const struct key {
 } keys[] = {
 #define CONFIG(field) offsetof(struct draft, config.field)
 #define DRAFT(field)  offsetof(struct draft, field)
+	{ "system", "compatible", set_text, CONFIG(compatible), "text" },
+	{ "system", "keyring", set_path, CONFIG(keyring), "an absolute path" },
+	{ "system", "crl", set_path, CONFIG(crl), "an absolute path" },
+	{ "system", "check-purpose", set_bool, CONFIG(check_purpose), "yes or no" },
 	{ "system", "allow-unsigned", set_bool, CONFIG(allow_unsigned), "yes or no" },
+	{ "system", "allow-downgrade", set_bool, CONFIG(allow_downgrade), "yes or no" },
+	{ "system", "state-dir", set_path, CONFIG(state_dir), "an absolute path" },
 	{ "slots", "cmdline-match", set_text, CONFIG(cmdline_match), "text with %s" },
 	{ "slots", "placeholder", set_text, CONFIG(placeholder), "text" },
 	{ "slots", "bound", set_text, DRAFT(bound), "text with %s" },
@@ -302,12 +308,12 @@ static int expand_pair(const struct draft *draft, const char *section, const cha
 }
 
 /* "/EFI/x/boot-a.efi" -> "/EFI/x/boot-a.state" */
-static char *state_path(const char *boot_file)
+static char *path_beside(const char *boot_file, const char *suffix)
 {
 	const char *dot = strrchr(boot_file, '.'), *slash = strrchr(boot_file, '/');
 	int length = (int)(dot && dot > slash ? dot - boot_file : (long)strlen(boot_file));
 
-	return text_format("%.*s.state", length, boot_file);
+	return text_format("%.*s%s", length, boot_file, suffix);
 }
 
 static int finish_boot_files(struct config *config, struct error *error)
@@ -323,16 +329,18 @@ static int finish_boot_files(struct config *config, struct error *error)
 				"boot-file = %s: it must be a path in a folder of the ESP, such "
 				"as /EFI/metropolis/boot-%%l.efi",
 				path);
-		config->state_file[slot] = state_path(path);
-		if (!config->state_file[slot])
+		config->state_file[slot] = path_beside(path, ".state");
+		config->receipt_file[slot] = path_beside(path, ".receipt");
+		if (!config->state_file[slot] || !config->receipt_file[slot])
 			return error_memory(error);
 	}
 	if (strcasecmp(config->state_file[SLOT_A], config->state_file[SLOT_B]) == 0
-		|| strcasecmp(config->state_file[SLOT_A], config->boot_file[SLOT_A]) == 0)
+		|| strcasecmp(config->state_file[SLOT_A], config->boot_file[SLOT_A]) == 0
+		|| strcasecmp(config->receipt_file[SLOT_A], config->boot_file[SLOT_A]) == 0)
 		return error_set(error, ERROR_USAGE, EINVAL,
-			"boot-file: the state records lie beside %s and %s with the suffix "
-			".state, and that names one file twice; put the slot's letter before the "
-			"last dot, as in boot-%%l.efi",
+			"boot-file: state records and receipts lie beside %s and %s with the "
+			"suffixes .state and .receipt, and that names one file twice; put the "
+			"slot's letter before the last dot, as in boot-%%l.efi",
 			config->boot_file[SLOT_A], config->boot_file[SLOT_B]);
 	if (slash[0] - config->boot_file[0] != slash[1] - config->boot_file[1]
 		|| strncmp(config->boot_file[0], config->boot_file[1],
@@ -427,7 +435,9 @@ static int set_defaults(struct draft *draft)
 	config->connect_timeout = 10;
 	config->stall_timeout = 30;
 	config->total_timeout = 900;
-	if (set_text(&config->cmdline_match, "PARTLABEL=METROPOLIS-SYSTEM-%s") < 0
+	if (set_text(&config->keyring, "/etc/bistable/keyring.pem") < 0
+		|| set_text(&config->state_dir, "/var/lib/bistable") < 0
+		|| set_text(&config->cmdline_match, "PARTLABEL=METROPOLIS-SYSTEM-%s") < 0
 		|| set_text(&config->placeholder, "METROPOLIS-SYSTEM-X") < 0
 		|| set_text(&draft->bound, "METROPOLIS-SYSTEM-%s") < 0
 		|| set_text(&draft->boot_file, "/EFI/metropolis/boot-%l.efi") < 0
@@ -485,9 +495,14 @@ void config_done(struct config *config)
 		free(config->bound[slot]);
 		free(config->boot_file[slot]);
 		free(config->state_file[slot]);
+		free(config->receipt_file[slot]);
 		free(config->description[slot]);
 		free(config->system_device[slot]);
 	}
+	free(config->compatible);
+	free(config->keyring);
+	free(config->crl);
+	free(config->state_dir);
 	free(config->cmdline_match);
 	free(config->placeholder);
 	free(config->folder);

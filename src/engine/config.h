@@ -13,14 +13,21 @@ struct error;
 
 /** The configuration, complete: defaults where nothing is set. All strings are owned. */
 struct config {
+	char *compatible; /* what systems bundles must be for; NULL: any */
+	char *keyring;    /* path of a PEM file; there need be none */
+	char *crl;        /* path of a PEM file; NULL: none */
+	bool check_purpose;
 	bool allow_unsigned;
+	bool allow_downgrade;
+	char *state_dir;
 
 	char *cmdline_match; /* with %s */
 	char *placeholder;
 	char *bound[SLOT_COUNT];
-	char *boot_file[SLOT_COUNT];  /* path on the ESP, with '/' */
-	char *state_file[SLOT_COUNT]; /* the same with .state for its suffix */
-	char *folder;                 /* of the boot files: what is locked */
+	char *boot_file[SLOT_COUNT];    /* path on the ESP, with '/' */
+	char *state_file[SLOT_COUNT];   /* the same with .state for its suffix */
+	char *receipt_file[SLOT_COUNT]; /* the same with .receipt */
+	char *folder;                   /* of the boot files: what is locked */
 	char *description[SLOT_COUNT];
 	char *system_device[SLOT_COUNT]; /* PARTLABEL=, PARTUUID= or a path */
 

@@ -17,11 +17,14 @@ struct machine_lock;
 
 /** Counters that an operation moves. */
 struct progress {
-	const char *phase; /* "boot", "system" or "verify" */
+	const char *phase; /* "boot", "compare", "scan", "copy", "system" or "verify" */
 	uint64_t done;     /* bytes of the phase */
 	uint64_t total;    /* bytes of the phase; UINT64_MAX: unknown */
 	uint64_t fetched;  /* bytes received from the source */
 	uint64_t written;  /* bytes written to the slot */
+	uint64_t kept;     /* bytes of the payloads that the slot held already */
+	uint64_t copied;   /* bytes of the payloads that are taken from the running slot */
+	uint64_t requests; /* sent to the server */
 };
 
 /** How the front end follows an operation. */
@@ -44,6 +47,7 @@ struct context {
 	struct esp *esp; /* NULL: not reachable */
 	struct boot *boot;
 	struct machine_lock *lock; /* NULL: not taken */
+	unsigned threads;          /* that share work; 0: one for each processor */
 };
 
 /** Reads the configuration on `machine` (taken over, also on failure). */

@@ -178,3 +178,24 @@ int hashtree_check(struct hashtree *hashtree, uint64_t offset, const uint8_t *da
 	}
 	return 0;
 }
+
+int hashtree_check_top(struct machine *machine, struct partition *partition, uint64_t size,
+	const struct verify_tree *tree, struct error *error)
+{
+	CLEANUP(hashtree_freep) struct hashtree *hashtree = NULL;
+	AUTO_FREE uint8_t *block = NULL;
+	int r;
+
+	r = hashtree_new(machine, partition, size, tree, &hashtree, error);
+	if (r < 0)
+		return r;
+	if (hashtree->layout.level_count > 0)
+		return load_block(hashtree, hashtree->layout.level_count - 1, 0, error);
+	/* One data block, which is all there is. */
+	block = aligned_new(tree->verity.data_block_size);
+	if (!block)
+		return error_memory(error);
+	r = machine->ops->partition_read(
+		machine, partition, 0, block, tree->verity.data_block_size, error);
+	return r < 0 ? r : hashtree_check(hashtree, 0, block, tree->verity.data_block_size, error);
+}

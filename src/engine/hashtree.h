@@ -34,5 +34,9 @@ int hashtree_new(struct machine *machine, struct partition *partition, uint64_t 
 int hashtree_check(struct hashtree *hashtree, uint64_t offset, const uint8_t *data, size_t size,
 	struct error *error);
 
+/** Checks the tree's first block, whose hash is the root hash. -EBADMSG. */
+int hashtree_check_top(struct machine *machine, struct partition *partition, uint64_t size,
+	const struct verify_tree *tree, struct error *error);
+
 /** NULL is fine. */
 void hashtree_free(struct hashtree *hashtree);

@@ -6,43 +6,23 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
 #include "engine/activate.h"
-#include "engine/bootfile.h"
 #include "engine/context.h"
-#include "engine/records.h"
+#include "engine/install_private.h"
+#include "engine/receipt.h"
 #include "engine/removable.h"
+#include "engine/stream.h"
 #include "engine/target.h"
-#include "engine/verify.h"
-#include "engine/writer.h"
 #include "fetch/fetcher.h"
 #include "machine/machine.h"
-#include "source/source.h"
-
-#define READ_SIZE (256u << 10)
-
-/** One install on its way. */
-struct install {
-	struct context *context;
-	const struct bistable_install_options *options;
-	struct bistable_result *result;
-	enum slot running; /* SLOT_NONE: installer media */
-	enum slot slot;    /* the target */
-	struct records records;
-	struct fetcher *fetcher;
-	struct target *target;
-	struct bootfile boot;
-	bool prepared; /* boot entries and BootNext are safe */
-	bool begun;    /* the record says incomplete, nothing starts the target */
-	struct text_list headers;
-	struct source_options source_options;
-};
 
 static void install_done(struct install *install)
 {
+	stream_close(install->stream);
+	chunked_done(&install->chunked);
 	target_close(install->target);
 	fetcher_close(install->fetcher);
 	bootfile_done(&install->boot);
@@ -72,16 +52,13 @@ static int choose_slot(struct install *install, struct error *error)
 	return r;
 }
 
-static int check_policy(struct install *install, struct error *error)
+/* The running system must be one that may fall back to what it installs. */
+static int check_running(struct install *install, struct error *error)
 {
 	struct context *context = install->context;
 	struct record *running;
 	char boot_id[37];
 
-	if (!context->config.allow_unsigned && !install->options->allow_unsigned)
-		return error_set(error, ERROR_REFUSED, EPERM,
-			"a plain bundle carries no signature: allow that with --allow-unsigned, "
-			"or allow-unsigned = yes in [system] of the configuration");
 	if (install->running == SLOT_NONE || install->options->force)
 		return 0;
 	running = &install->records.of[install->running];
@@ -102,6 +79,16 @@ static int check_policy(struct install *install, struct error *error)
 		"slot %c is running on trial and was not confirmed; installing would overwrite "
 		"what it falls back to. Confirm it with 'bistable mark-good' first (or --force)",
 		slot_letter(install->running));
+}
+
+struct trust_settings install_trust(const struct install *install)
+{
+	return (struct trust_settings){
+		.allow_unsigned = install->options->allow_unsigned,
+		.allow_downgrade = install->options->allow_downgrade,
+		.running = install->running == SLOT_NONE ? NULL
+							 : &install->records.of[install->running],
+	};
 }
 
 static int open_bundle(struct install *install, struct error *error)
@@ -125,40 +112,18 @@ static int open_bundle(struct install *install, struct error *error)
 		install->options->source, &install->source_options, &install->fetcher, error);
 }
 
-static int check_system_size(
-	struct install *install, const struct bundle_payload *payload, struct error *error)
+int install_check_size(
+	struct install *install, const char *name, uint64_t size, struct error *error)
 {
-	if (payload->size == 0)
-		return error_failed(error, EBADMSG, "%s is empty", payload->name);
-	if (payload->size != BUNDLE_SIZE_UNKNOWN
-		&& payload->size > target_capacity(install->target))
+	uint64_t capacity = target_capacity(install->target);
+
+	if (size == 0)
+		return error_failed(error, EBADMSG, "%s is empty", name);
+	if (size != UINT64_MAX && size > capacity)
 		return error_failed(error, EFBIG,
-			"%s is %llu bytes, but the partition %s of slot %c has only %llu",
-			payload->name, (unsigned long long)payload->size,
-			target_device(install->target), slot_letter(install->slot),
-			(unsigned long long)target_capacity(install->target));
-	return 0;
-}
-
-/* What the bundle's directory tells before anything is fetched. */
-static int check_sizes(struct install *install, struct error *error)
-{
-	struct bundle_payload payload;
-	bool remove_first;
-	int r;
-
-	install->result->boot_size = install->result->system_size = UINT64_MAX;
-	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_SYSTEM, &payload)) {
-		install->result->system_size = payload.size;
-		r = check_system_size(install, &payload, error);
-		if (r < 0)
-			return r;
-	}
-	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_BOOT, &payload)) {
-		install->result->boot_size = payload.size;
-		return bootfile_check_space(
-			install->context, install->slot, payload.size, &remove_first, error);
-	}
+			"%s is %llu bytes, but the partition %s of slot %c has only %llu", name,
+			(unsigned long long)size, target_device(install->target),
+			slot_letter(install->slot), (unsigned long long)capacity);
 	return 0;
 }
 
@@ -179,7 +144,7 @@ static int prepare(struct install *install, struct error *error)
  * The record that tells the file on the removable path to be ours may be about to go. Here and not
  * later, so that only one boot file is in memory at a time.
  */
-static void refresh_removable(struct install *install)
+void install_refresh_removable(struct install *install)
 {
 	struct context *context = install->context;
 	struct record *running;
@@ -205,6 +170,14 @@ static int set_text(char **place, const char *text, struct error *error)
 	return 0;
 }
 
+/* As the manifest says, else the UKI. NULL: unknown. */
+static const char *version(const struct install *install)
+{
+	const struct manifest *manifest = &install->chunked.manifest;
+
+	return manifest->version ? manifest->version : install->boot.version;
+}
+
 /* A fresh record: attempts, confirmation and "bad" belong to what was in the slot before. */
 static int fresh_record(struct install *install, struct record *record, struct error *error)
 {
@@ -214,12 +187,14 @@ static int fresh_record(struct install *install, struct record *record, struct e
 	record->state = (struct state){ .complete = false };
 	r = set_text(&record->state.source, fetcher_name(install->fetcher), error);
 	if (r == 0)
-		r = set_text(&record->state.version, install->boot.version, error);
+		r = set_text(&record->state.version, version(install), error);
+	record->state.epoch = (int64_t)install->chunked.manifest.epoch;
+	record->state.created = install->chunked.manifest.created;
 	return r;
 }
 
 /* Step 3, just before the first write: nothing half-written is ever started. */
-static int begin(void *opaque, struct error *error)
+int install_begin(void *opaque, struct error *error)
 {
 	struct install *install = opaque;
 	struct record *record = &install->records.of[install->slot];
@@ -235,140 +210,10 @@ static int begin(void *opaque, struct error *error)
 	if (r == 0)
 		r = install->context->boot->ops->disable(
 			install->context->boot, install->slot, error);
+	/* What the slot held before is no more what it holds. */
+	if (r == 0)
+		r = receipt_remove(install->context, install->slot, error);
 	install->begun = r == 0;
-	return r;
-}
-
-/* The next bytes of the image, to where they are checked and written, or (dry run) nowhere. */
-static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, struct error *error)
-{
-	struct target *target = install->target;
-	uint8_t *data = scratch;
-	size_t size = READ_SIZE;
-	int r;
-
-	r = scratch ? 0 : target_room(target, &data, &size, error);
-	if (r == 0)
-		r = fetcher_read(install->fetcher, data, size, ret_got, error);
-	return r < 0 || scratch ? r : target_commit(target, *ret_got, error);
-}
-
-/* A table on the command line says all of the tree beforehand, if the boot file came first. */
-static int expect_tree(struct install *install, struct error *error)
-{
-	const struct cmdline_verity *named = &install->boot.verity;
-	struct verify_tree tree;
-
-	if (!verify_tree_of_table(named, &tree) || !verify_tree_set_root(&tree, named))
-		return 0;
-	return target_expect_tree(install->target, &tree, error);
-}
-
-static int read_system(
-	struct install *install, const struct bundle_payload *payload, struct error *error)
-{
-	struct context *context = install->context;
-	bool dry_run = install->options->dry_run;
-	AUTO_FREE uint8_t *scratch = dry_run ? malloc(READ_SIZE) : NULL;
-	uint64_t done = 0;
-	size_t got = 1;
-	int r;
-
-	if (dry_run && !scratch)
-		return error_memory(error);
-	/* In a stream, this is the first that is known of it. */
-	r = check_system_size(install, payload, error);
-	if (r == 0)
-		r = expect_tree(install, error);
-	if (r < 0)
-		return r;
-	context_begin_phase(context, "system", payload->size);
-	while (got > 0) {
-		if (context_cancelled(context))
-			return error_failed(error, ECANCELED, "interrupted");
-		r = pass_on(install, scratch, &got, error);
-		if (r == 0)
-			r = target_check_size(install->target, done += got, error);
-		if (r < 0)
-			return r;
-		context->progress.fetched = fetcher_received(install->fetcher);
-		context->progress.written = target_written(install->target);
-		context_progress(context, done);
-	}
-	install->result->system_size = done;
-	r = dry_run ? 0 : target_finish(install->target, error);
-	context->progress.written = target_written(install->target);
-	return r;
-}
-
-static int read_boot(
-	struct install *install, const struct bundle_payload *payload, struct error *error)
-{
-	bool remove_first;
-	int r;
-
-	r = bootfile_read(
-		install->context, install->fetcher, payload, install->slot, &install->boot, error);
-	if (r < 0)
-		return r;
-	install->result->boot_size = install->boot.bytes.size;
-	/* In a stream its size was not known before. */
-	return bootfile_check_space(
-		install->context, install->slot, install->boot.bytes.size, &remove_first, error);
-}
-
-/* A dry run looks at the boot file only, unless the bundle is a stream: then there is no other way.
- */
-static int read_payloads(struct install *install, struct error *error)
-{
-	bool boot_only = install->options->dry_run && fetcher_is_seekable(install->fetcher);
-	struct bundle_payload payload;
-	int r;
-
-	while ((r = fetcher_next(install->fetcher, &payload, error)) > 0) {
-		r = payload.role == BUNDLE_ROLE_BOOT ? read_boot(install, &payload, error)
-						     : read_system(install, &payload, error);
-		if (r < 0 || boot_only)
-			return r;
-	}
-	return r;
-}
-
-/* The tree that the image is checked against, if the UKI names a root hash. */
-static bool find_tree(struct install *install, struct verify_tree *ret)
-{
-	const struct cmdline_verity *named = &install->boot.verity;
-	const struct report *report = &install->context->observer.report;
-	const struct image *image = target_image(install->target);
-
-	if (!named->root_hash[0] || image->tree_checked)
-		return false;
-	ret->start = image->tree;
-	ret->verity = image->verity;
-	if (!image->has_verity
-		&& (!verify_tree_of_table(named, ret) || ret->start >= image->size)) {
-		report_note(report,
-			"The UKI names a root hash, but the image carries no hash tree: what was "
-			"written is checked by its SHA-256 only");
-		return false;
-	}
-	if (verify_tree_set_root(ret, named))
-		return true;
-	report_note(report, "The image's hash tree uses %s and is not verified here",
-		ret->verity.algorithm);
-	return false;
-}
-
-static int verify(struct install *install, struct error *error)
-{
-	struct verify_tree tree;
-	int r;
-
-	r = verify_image(install->context, target_partition(install->target),
-		target_image(install->target), find_tree(install, &tree) ? &tree : NULL, error);
-	if (r < 0)
-		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
-			target_device(install->target));
 	return r;
 }
 
@@ -380,12 +225,23 @@ static int write_boot(struct install *install, struct error *error)
 	r = bootfile_is_present(install->context, install->slot, &install->boot, &present, error);
 	if (r < 0 || present)
 		return r;
-	r = begin(install, error);
+	r = install_begin(install, error);
 	if (r == 0)
 		r = bootfile_write(install->context, install->slot, &install->boot, error);
 	if (r == 0)
 		install->result->written += install->boot.bytes.size;
 	return r;
+}
+
+/* What is there already may have come by another bundle, of another version or epoch. */
+static int rename_record(struct install *install, struct record *record, struct error *error)
+{
+	int r;
+
+	r = set_text(&record->state.version, version(install), error);
+	record->state.epoch = (int64_t)install->chunked.manifest.epoch;
+	record->state.created = install->chunked.manifest.created;
+	return r < 0 ? r : record_write(install->context, install->slot, record, error);
 }
 
 /* Step 5's end: the slot is whole, and its record says of what. */
@@ -399,7 +255,8 @@ static int complete(struct install *install, struct error *error)
 	/* Nothing was written, and nothing was wrong with the slot: nothing is written now either.
 	 */
 	if (!install->begun && record_startable(record))
-		return 0;
+		return chunked_is_none(&install->chunked) ? 0
+							  : rename_record(install, record, error);
 	/* What was found as it should be may be left of an install that broke off unflushed. */
 	r = install->context->machine->ops->partition_flush(
 		install->context->machine, target_partition(install->target), error);
@@ -410,9 +267,8 @@ static int complete(struct install *install, struct error *error)
 	state->complete = true;
 	state->installed = install->context->machine->ops->now(install->context->machine);
 	state->payloads[0] = install->boot.payload;
+	state->payloads[1] = install->system;
 	strcpy(state->payloads[1].role, "system");
-	state->payloads[1].size = target_size(install->target);
-	memcpy(state->payloads[1].sha256, target_image(install->target)->sha256, SHA256_SIZE);
 	state->payload_count = 2;
 	state->boot_file = install->boot.bound;
 	state->has_boot_file = true;
@@ -425,12 +281,11 @@ static int finish(struct install *install, struct error *error)
 	struct record *record = &install->records.of[install->slot];
 	int r;
 
-	install->result->fetched = fetcher_received(install->fetcher);
 	install->result->written = target_written(install->target);
-	install->result->system_size = target_size(install->target);
-	r = verify(install, error);
+	install->result->system_size = install->system.size;
+	r = write_boot(install, error);
 	if (r == 0)
-		r = write_boot(install, error);
+		r = chunked_write_receipt(&install->chunked, context, install->slot, error);
 	if (r == 0)
 		r = complete(install, error);
 	if (r == 0)
@@ -438,11 +293,25 @@ static int finish(struct install *install, struct error *error)
 	if (r == 0)
 		r = context->boot->ops->enable(context->boot, install->slot, error);
 	/* The partition is released before anything starts it. */
+	stream_close(TAKE(install->stream));
 	target_close(TAKE(install->target));
 	if (r == 0)
 		r = activate_slot(context, install->slot, record, install->options->activation,
 			&install->boot.uki, install->result, error);
 	return r;
+}
+
+static void describe(struct install *install)
+{
+	struct bistable_result *result = install->result;
+
+	result->slot = slot_letter(install->slot);
+	result->dry_run = install->options->dry_run;
+	result->boot_size = result->system_size = UINT64_MAX;
+	if (install->options->dry_run)
+		result->activation = install->options->activation == BISTABLE_ACTIVATE_DEFAULT
+					     ? install->context->config.activation
+					     : install->options->activation;
 }
 
 static int run(struct install *install, struct error *error)
@@ -465,29 +334,21 @@ static int run(struct install *install, struct error *error)
 	if (r == 0)
 		r = records_read(context, &install->records, error);
 	if (r == 0)
-		r = check_policy(install, error);
+		r = check_running(install, error);
 	if (r == 0)
-		r = target_open(context, install->slot, begin, install, &install->target, error);
+		r = target_open(
+			context, install->slot, install_begin, install, &install->target, error);
 	if (r == 0)
 		r = open_bundle(install, error);
-	if (r == 0)
-		r = check_sizes(install, error);
 	if (r < 0)
 		return r;
-	install->result->slot = slot_letter(install->slot);
-	install->result->unsigned_bundle = true;
-	install->result->dry_run = install->options->dry_run;
-	if (install->options->dry_run)
-		install->result->activation = install->options->activation
-							      == BISTABLE_ACTIVATE_DEFAULT
-						      ? context->config.activation
-						      : install->options->activation;
-	if (!install->options->dry_run)
-		refresh_removable(install);
-	r = read_payloads(install, error);
+	describe(install);
+	r = fetcher_is_plain(install->fetcher) ? install_plain(install, error)
+					       : install_chunked(install, error);
+	install->result->unsigned_bundle = !install->chunked.trust.verified;
 	if (r == 0 && !install->options->dry_run)
 		r = finish(install, error);
-	return r < 0 ? r : set_text(&install->result->version, install->boot.version, error);
+	return r < 0 ? r : set_text(&install->result->version, version(install), error);
 }
 
 static double seconds(void)
@@ -515,8 +376,10 @@ int install_run(struct context *context, const struct bistable_install_options *
 
 	(void)open;
 	r = run(&install, error);
-	if (install.fetcher)
+	if (install.fetcher) {
 		result->fetched = fetcher_received(install.fetcher);
+		result->requests = fetcher_requests(install.fetcher);
+	}
 	result->seconds = seconds() - start;
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,23 +10,24 @@
 
 struct context;
 struct error;
-struct image;
+struct machine;
 struct partition;
 struct target;
-struct verify_tree;
+
+#define TARGET_BLOCK 4096u /* bytes that are compared and held back */
 
 /**
- * The partition that an image is streamed into. What it holds already is not written again; what
- * differs is written so that a half-written image never mounts (facts of old superblocks over new
- * blocks): first block zeroed, flush, the rest, flush, first block, flush.
- * A thread of the target hashes, compares and writes while the caller gets the next bytes.
- * `begin` is called once, before the first write, on the caller's thread inside one of the
- * functions below. *ret belongs to the caller (target_close).
+ * The partition that an image goes to. It is written such that a half-written image never mounts:
+ * first block zeroed, flush, all the rest, flush, first block, flush (an old superblock over new
+ * blocks would mount). Opened exclusively. `begin` is called once, before the first of that.
+ * *ret belongs to the caller (target_close).
  */
 int target_open(struct context *context, enum slot slot,
 	int (*begin)(void *opaque, struct error *error), void *opaque, struct target **ret,
 	struct error *error);
 
+struct machine *target_machine(const struct target *target);
+struct partition *target_partition(const struct target *target);
 /** Bytes that the partition holds. */
 uint64_t target_capacity(const struct target *target);
 /** The partition's configured name, for messages. */
@@ -34,27 +36,34 @@ const char *target_device(const struct target *target);
 /** Whether an image of `size` bytes fits. -EFBIG when not. */
 int target_check_size(const struct target *target, uint64_t size, struct error *error);
 
-/**
- * What comes is checked against this tree at once. Before the first byte; to no effect when the
- * tree does not lie behind its data.
- */
-int target_expect_tree(struct target *target, const struct verify_tree *tree, struct error *error);
+/** Reads what the partition holds; any thread. */
+int target_read(
+	struct target *target, uint64_t offset, void *data, size_t size, struct error *error);
 
-/** Room for the next bytes of the image, borrowed until target_commit(). Waits for it. */
-int target_room(struct target *target, uint8_t **ret, size_t *ret_size, struct error *error);
-/** `size` bytes were put there. -EFBIG when the image does not fit. */
-int target_commit(struct target *target, size_t size, struct error *error);
-/** Ends the image: all of it is on the medium. */
+/** Nothing of the partition was touched before this. Further calls do nothing. */
+int target_begin(struct target *target, struct error *error);
+bool target_begun(const struct target *target);
+
+/**
+ * Says what the first block (of an image of less bytes: all of it) will be, written or not: it
+ * comes last. Before target_finish(), once it is known.
+ */
+void target_set_first(struct target *target, const uint8_t *data, size_t size);
+
+/**
+ * Writes, after target_begin(); any thread. What falls into the first block is left out. `data` is
+ * aligned to TARGET_BLOCK, as is `offset`.
+ */
+int target_write(struct target *target, uint64_t offset, const uint8_t *data, size_t size,
+	struct error *error);
+
+/** If it was begun: a flush, the first block, another flush. */
 int target_finish(struct target *target, struct error *error);
 
-/** Bytes of the image so far, and bytes that were written because they differed. */
-uint64_t target_size(const struct target *target);
-uint64_t target_written(struct target *target);
-/** The image, after target_finish(). */
-const struct image *target_image(const struct target *target);
-struct partition *target_partition(struct target *target);
+/** Bytes written so far; any thread. */
+uint64_t target_written(const struct target *target);
 
-/** What is under way is given up. NULL is fine. */
+/** NULL is fine. */
 void target_close(struct target *target);
 
 static inline void target_closep(struct target **target)

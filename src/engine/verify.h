@@ -10,6 +10,7 @@ struct context;
 struct error;
 struct image;
 struct partition;
+struct report;
 
 /**
  * Reads the image back from the medium and checks that it is what was written and, with `tree`
@@ -23,6 +24,14 @@ int verify_image(struct context *context, struct partition *partition, const str
 
 /** Fills *ret but for the root hash from a dm-mod.create table. False: there is none, or not so. */
 bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret);
+
+/**
+ * The tree that the image must be checked against: the UKI names its root hash, and it lies behind
+ * a superblock in the image, else where the UKI's table says. False: none; if there should be one,
+ * it is said.
+ */
+bool verify_find_tree(const struct cmdline_verity *named, const struct image *image,
+	const struct report *report, struct verify_tree *ret);
 
 /** Sets the root hash that the command line names. False: it, or the tree, is not of SHA-256. */
 bool verify_tree_set_root(struct verify_tree *tree, const struct cmdline_verity *named);

@@ -2,7 +2,7 @@
 #include "fetch/child.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,32 +10,30 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/thread.h"
-#include "fetch/channel.h"
-#include "fetch/material.h"
+#include "fetch/child_private.h"
 #include "fetch/resolver.h"
 #include "fetch/sandbox.h"
+#include "format/manifest.h"
 #include "source/bundle.h"
-#include "source/source.h"
 
-struct child {
-	int socket;
-	uint8_t *slots; /* what is in the pool */
-	struct source_options options;
-	struct material material;
-	int resolver;             /* -1: none */
-	pthread_mutex_t question; /* one at a time */
-	struct source *source;
-	struct bundle *bundle;
-	bool taken[CHANNEL_SLOTS]; /* by the parent, or on the way to it */
-};
+/* Bytes that are asked for before it is known how many there will be. */
+#define FIRST_REQUEST (64u << 10)
+#define ENTRY_REQUEST (4u << 10) /* a local header, and some more */
 
 /* --- what the child says --- */
 
-static int say(struct child *child, struct channel_message *message, size_t size)
+int child_say(struct child *child, struct channel_message *message, size_t size)
 {
-	message->received = child->bundle ? bundle_received(child->bundle) : 0;
-	message->requests = child->source ? child->source->requests : 0;
+	message->received = child->bundle ? bundle_received(child->bundle)
+					  : child->input.received + child->received;
+	message->requests = (child->source ? child->source->requests : 0) + child->requests;
 	return channel_send(child->socket, message, size);
+}
+
+void child_count(struct child *child, uint64_t received, uint64_t requests)
+{
+	atomic_fetch_add(&child->received, received);
+	atomic_fetch_add(&child->requests, requests);
 }
 
 static void say_failed(struct child *child, const struct error *error)
@@ -48,7 +46,7 @@ static void say_failed(struct child *child, const struct error *error)
 
 	memcpy(failed.text, error->text, sizeof(failed.text));
 	memcpy(message.data, &failed, sizeof(failed));
-	say(child, &message, sizeof(failed));
+	channel_send(child->socket, &message, sizeof(failed));
 }
 
 static void on_note(void *context, const char *text)
@@ -60,95 +58,117 @@ static void on_note(void *context, const char *text)
 	if (size > sizeof(message.data))
 		size = sizeof(message.data);
 	memcpy(message.data, text, size);
-	say(child, &message, size);
+	channel_send(child->socket, &message, size);
+}
+
+/* Copies a text behind a message's structure of `size` bytes, cut if need be. The whole size. */
+static size_t put_text(struct channel_message *message, size_t size, const char *text)
+{
+	size_t room = sizeof(message->data) - size - 1, length = strlen(text);
+
+	if (length > room)
+		length = room;
+	memcpy(message->data + size, text, length);
+	message->data[size + length] = '\0';
+	return size + length + 1;
 }
 
 static int say_opened(struct child *child)
 {
 	struct channel_message message = { .kind = CHANNEL_OPENED };
-	struct channel_opened *opened = (struct channel_opened *)message.data;
-	size_t room = sizeof(message.data) - sizeof(*opened) - 1;
-	size_t length = strlen(child->source->name);
+	struct channel_opened opened = {
+		.size = child->source->size,
+		.seekable = child->source->seekable,
+		.format = child->bundle ? 0 : 1,
+		.payloads = { UINT64_MAX, UINT64_MAX },
+	};
+	size_t size = offsetof(struct channel_opened, name);
 
-	opened->size = child->source->size;
-	opened->seekable = child->source->seekable;
-	for (unsigned role = 0; role < BUNDLE_ROLE_COUNT; role++) {
+	for (unsigned role = 0; child->bundle && role < BUNDLE_ROLE_COUNT; role++) {
 		struct bundle_payload payload;
 
-		opened->known = bundle_payload(child->bundle, (enum bundle_role)role, &payload);
-		opened->payloads[role] = opened->known ? payload.size : UINT64_MAX;
+		opened.known = bundle_payload(child->bundle, (enum bundle_role)role, &payload);
+		opened.payloads[role] = opened.known ? payload.size : UINT64_MAX;
 	}
-	if (length > room)
-		length = room;
-	memcpy(opened->name, child->source->name, length);
-	return say(child, &message, sizeof(*opened) + length + 1);
+	memcpy(message.data, &opened, size);
+	return child_say(child, &message, put_text(&message, size, child->source->name));
 }
 
-/* --- what it hears --- */
+/* --- slots --- */
 
-static int hear(struct child *child, struct channel_message *ret)
+int child_take_slot(struct child *child, uint32_t count, uint32_t *ret)
 {
-	size_t size;
-	int r;
-
-	r = channel_receive(child->socket, ret, &size);
-	if (r == 0 && ret->kind == CHANNEL_FREE && ret->slot < CHANNEL_SLOTS)
-		child->taken[ret->slot] = false;
-	return r;
-}
-
-static int find_slot(struct child *child, uint32_t *ret)
-{
-	struct channel_message message;
-
-	for (;;) {
-		int r;
-
-		for (*ret = 0; *ret < CHANNEL_SLOTS; ++*ret)
-			if (!child->taken[*ret])
+	LOCKED(&child->lock);
+	while (!child->stop) {
+		for (*ret = 0; *ret < count; ++*ret) {
+			if (!child->taken[*ret]) {
+				child->taken[*ret] = true;
 				return 0;
-		r = hear(child, &message);
-		if (r < 0)
-			return r;
+			}
+		}
+		pthread_cond_wait(&child->changed, &child->lock);
 	}
+	return -EPIPE;
 }
 
-/* --- payloads of a plain bundle --- */
-
-/* Fills a slot, as far as the payload goes. */
-static int fill(struct child *child, uint8_t *slot, uint32_t *ret_size, struct error *error)
+static void free_slot(struct child *child, uint32_t slot)
 {
-	size_t size = 0, got = 1;
-
-	while (size < CHANNEL_SLOT_SIZE && got > 0) {
-		int r = bundle_read(
-			child->bundle, slot + size, CHANNEL_SLOT_SIZE - size, &got, error);
-
-		if (r < 0)
-			return r;
-		size += got;
-	}
-	*ret_size = (uint32_t)size;
-	return 0;
+	LOCKED(&child->lock);
+	if (slot < CHANNEL_SLOTS)
+		child->taken[slot] = false;
+	pthread_cond_broadcast(&child->changed);
 }
 
-/* -EPIPE without an error when nobody listens any more. */
-static int send_payload(struct child *child, struct error *error)
+uint8_t *child_slot(struct child *child, uint32_t slot, uint32_t size)
+{
+	return child->slots + (size_t)slot * size;
+}
+
+struct input *child_input(struct child *child)
+{
+	return &child->input;
+}
+
+/* --- bytes in pieces --- */
+
+/* Reads up to `size` bytes; 0 only at the end. */
+typedef int (*read_function)(
+	struct child *child, void *data, size_t size, size_t *ret_got, struct error *error);
+
+static int send_pieces(struct child *child, read_function read, struct error *error)
 {
 	struct channel_message message = { .kind = CHANNEL_PIECE };
 	int r;
 
 	do {
-		r = find_slot(child, &message.slot);
-		if (r == 0)
-			r = fill(child, child->slots + message.slot * CHANNEL_SLOT_SIZE,
-				&message.size, error);
+		size_t got = 1;
+		uint8_t *slot;
+
+		r = child_take_slot(child, CHANNEL_SLOTS, &message.slot);
 		if (r < 0)
 			return r;
-		child->taken[message.slot] = message.size > 0;
-		r = say(child, &message, 0);
+		slot = child_slot(child, message.slot, CHANNEL_SLOT_SIZE);
+		message.size = 0;
+		while (r == 0 && got > 0 && message.size < CHANNEL_SLOT_SIZE) {
+			r = read(child, slot + message.size, CHANNEL_SLOT_SIZE - message.size, &got,
+				error);
+			message.size += r == 0 ? (uint32_t)got : 0;
+		}
+		if (r < 0)
+			return r;
+		if (message.size == 0)
+			free_slot(child, message.slot);
+		r = child_say(child, &message, 0);
 	} while (r == 0 && message.size > 0);
 	return r;
+}
+
+/* --- a plain bundle --- */
+
+static int read_payload(
+	struct child *child, void *data, size_t size, size_t *ret_got, struct error *error)
+{
+	return bundle_read(child->bundle, data, size, ret_got, error);
 }
 
 static int next_payload(struct child *child, struct error *error)
@@ -162,15 +182,167 @@ static int next_payload(struct child *child, struct error *error)
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return say(child, &message, 0);
+		return child_say(child, &message, 0);
 	told = (struct channel_payload){ .role = payload.role, .size = payload.size };
 	message.kind = CHANNEL_PAYLOAD;
 	memcpy(message.data, &told, sizeof(told));
-	r = say(child, &message, sizeof(told));
-	return r < 0 ? r : send_payload(child, error);
+	r = child_say(child, &message, sizeof(told));
+	return r < 0 ? r : send_pieces(child, read_payload, error);
 }
 
-/* --- the whole --- */
+/* --- a bundle of format 1 --- */
+
+static int next_entry(struct child *child, const struct channel_wanted *wanted, struct error *error)
+{
+	struct channel_message message = { .kind = CHANNEL_END };
+	size_t size = offsetof(struct channel_is, name);
+	struct channel_is is;
+	int r;
+
+	if (child->source->seekable)
+		child->source->wanted_end = wanted->end ? wanted->end
+							: child->walk.next + ENTRY_REQUEST;
+	r = walk_next(&child->walk, &child->entry, error);
+	if (r < 0)
+		error_prefix(error, "'%s'", child->source->name);
+	if (r <= 0)
+		return r < 0 ? r : child_say(child, &message, 0);
+	message.kind = CHANNEL_IS;
+	is = (struct channel_is){
+		.data = child->entry->data,
+		.compressed = child->entry->entry.compressed,
+		.size = child->entry->entry.size,
+		.method = child->entry->entry.method,
+		.crc = child->entry->entry.crc,
+	};
+	memcpy(message.data, &is, size);
+	return child_say(child, &message, put_text(&message, size, child->entry->name));
+}
+
+static int check_directory(struct child *child, struct error *error)
+{
+	struct channel_message message = { .kind = CHANNEL_CHECKED };
+	int r;
+
+	/* It lies at the end, and is wanted as a whole. */
+	child->source->wanted_end = 0;
+	r = walk_check(&child->walk, error);
+	if (r < 0)
+		error_prefix(error, "'%s'", child->source->name);
+	return r < 0 ? r : child_say(child, &message, 0);
+}
+
+static int read_entry(
+	struct child *child, void *data, size_t size, size_t *ret_got, struct error *error)
+{
+	uint64_t end = child->entry->data + child->entry->entry.compressed;
+	uint64_t left = end - child->input.position;
+	int r;
+
+	if (size > left)
+		size = (size_t)left;
+	r = input_read(&child->input, data, size, error);
+	*ret_got = size;
+	return r;
+}
+
+/* --- jobs --- */
+
+static int do_job(struct lane *lane, const struct channel_message *job, struct error *error)
+{
+	struct child *child = lane->child;
+
+	switch (job->kind) {
+	case CHANNEL_NEXT:
+		return next_payload(child, error);
+	case CHANNEL_ENTRY:
+		return next_entry(child, (const struct channel_wanted *)job->data, error);
+	case CHANNEL_READ:
+		return send_pieces(child, read_entry, error);
+	case CHANNEL_CHECK:
+		return check_directory(child, error);
+	default:
+		return lane_fetch(lane, (const struct channel_run *)job->data, error);
+	}
+}
+
+/* False: there are no more. */
+static bool take_job(struct child *child, struct channel_message *ret)
+{
+	LOCKED(&child->lock);
+	while (!child->stop && child->done == child->given)
+		pthread_cond_wait(&child->changed, &child->lock);
+	if (child->stop)
+		return false;
+	*ret = child->jobs[child->done++ % CHANNEL_RUNS];
+	return true;
+}
+
+/* No lane waits for a slot or a job any more. */
+static void stop(struct child *child)
+{
+	LOCKED(&child->lock);
+	child->stop = true;
+	pthread_cond_broadcast(&child->changed);
+}
+
+static void *work(void *opaque)
+{
+	struct lane *lane = opaque;
+	struct error error = { 0 };
+	struct channel_message job;
+	int r = 0;
+
+	while (r == 0 && take_job(lane->child, &job))
+		r = do_job(lane, &job, &error);
+	if (r == 0)
+		return NULL;
+	if (error.number)
+		say_failed(lane->child, &error);
+	stop(lane->child);
+	return NULL;
+}
+
+static int add_lane(struct child *child, struct error *error)
+{
+	struct lane *lane = &child->lanes[child->lane_count];
+	int r;
+
+	lane->child = child;
+	r = thread_start(&lane->thread, work, lane, error);
+	if (r < 0)
+		return r;
+	lane->started = true;
+	child->lane_count++;
+	return 0;
+}
+
+/* One is enough until frames can be fetched from several places at once. */
+static int add_lanes(struct child *child, uint32_t kind, struct error *error)
+{
+	size_t wanted = kind == CHANNEL_RUN && child->source->seekable ? CHILD_LANES_MAX : 1;
+	int r = 0;
+
+	while (r == 0 && child->lane_count < wanted)
+		r = add_lane(child, error);
+	return r;
+}
+
+static int give_job(struct child *child, const struct channel_message *job, struct error *error)
+{
+	int r = add_lanes(child, job->kind, error);
+
+	if (r < 0)
+		return r;
+	LOCKED(&child->lock);
+	if (child->given - child->done == CHANNEL_RUNS)
+		return -EPROTO;
+	child->jobs[child->given++ % CHANNEL_RUNS] = *job;
+	pthread_cond_broadcast(&child->changed);
+	return 0;
+}
+
+/* --- opening --- */
 
 static int resolve(void *context, const char *host, char **ret, struct error *error)
 {
@@ -199,6 +371,7 @@ static int open_url(struct child *child, const char *url, struct error *error)
 	child->options.cert = span_of(&child->material.cert);
 	child->options.key = span_of(&child->material.key);
 	child->options.resolve = resolve;
+	child->options.first = FIRST_REQUEST;
 	r = sandbox_enter(&sandbox, error);
 	return r < 0 ? r : source_open(url, &child->options, &child->source, error);
 }
@@ -215,28 +388,83 @@ static int open_file(struct child *child, const char *path, struct error *error)
 	return sandbox_enter(&sandbox, error);
 }
 
+/* Whether it begins with a manifest. */
+static int is_format_1(struct child *child, bool *ret, struct error *error)
+{
+	const size_t size = ZIP_LOCAL_SIZE + strlen(MANIFEST_NAME);
+	struct span head;
+	int r;
+
+	r = bundle_sniff(&child->input, error);
+	if (r == 0)
+		r = input_peek(&child->input, size, &head, error);
+	*ret = r == 0 && head.size >= size && le16(head.data + 26) == strlen(MANIFEST_NAME)
+	       && memcmp(head.data + ZIP_LOCAL_SIZE, MANIFEST_NAME, strlen(MANIFEST_NAME)) == 0;
+	return r;
+}
+
 static int open_bundle(struct child *child, const char *spec, struct error *error)
 {
+	bool format_1 = false;
 	int r;
 
 	r = source_is_url(spec) ? open_url(child, spec, error) : open_file(child, spec, error);
 	if (r == 0)
-		r = bundle_open(child->source, &child->bundle, error);
+		r = input_init(&child->input, child->source, error);
+	/* A plain bundle, which is read on and on, has no use for an end. */
+	if (r == 0 && child->source->seekable)
+		child->source->wanted_end = FIRST_REQUEST;
+	if (r == 0)
+		r = is_format_1(child, &format_1, error);
+	if (r < 0)
+		return r;
+	child->source->wanted_end = 0;
+	if (format_1)
+		walk_init(&child->walk, &child->input);
+	else
+		r = bundle_open_input(&child->input, &child->bundle, error);
 	return r < 0 ? r : say_opened(child);
 }
 
+/* --- the whole --- */
+
+/* Until the parent hangs up. */
 static int serve(struct child *child, const char *spec, struct error *error)
 {
 	struct channel_message message;
+	size_t size;
 	int r;
 
 	r = open_bundle(child, spec, error);
 	while (r == 0) {
-		r = hear(child, &message);
-		if (r == 0 && message.kind == CHANNEL_NEXT)
-			r = next_payload(child, error);
+		r = channel_receive(child->socket, &message, &size);
+		if (r == 0 && message.kind == CHANNEL_FREE)
+			free_slot(child, message.slot);
+		else if (r == 0)
+			r = give_job(child, &message, error);
 	}
 	return r;
+}
+
+static void clean_up(struct child *child)
+{
+	stop(child);
+	for (size_t i = 0; i < child->lane_count; i++) {
+		pthread_join(child->lanes[i].thread, NULL);
+		lane_done(&child->lanes[i]);
+	}
+	walk_done(&child->walk);
+	input_done(&child->input);
+	bundle_close(child->bundle);
+	source_close(child->source);
+	material_done(&child->material);
+	if (child->resolver >= 0)
+		close(child->resolver);
+	channel_unmap(child->slots);
+	pthread_mutex_destroy(&child->lock);
+	pthread_mutex_destroy(&child->question);
+	pthread_cond_destroy(&child->changed);
+	close(child->socket);
 }
 
 void child_run(int socket, uint8_t *pool, const char *spec, const struct source_options *options)
@@ -247,6 +475,8 @@ void child_run(int socket, uint8_t *pool, const char *spec, const struct source_
 		.options = *options,
 		.resolver = -1,
 		.question = PTHREAD_MUTEX_INITIALIZER,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER,
 	};
 	struct error error = { 0 };
 
@@ -259,11 +489,5 @@ void child_run(int socket, uint8_t *pool, const char *spec, const struct source_
 		error_memory(&error);
 	if (error.number)
 		say_failed(&child, &error);
-	bundle_close(child.bundle);
-	source_close(child.source);
-	material_done(&child.material);
-	channel_unmap(child.slots);
-	if (child.resolver >= 0)
-		close(child.resolver);
-	close(socket);
+	clean_up(&child);
 }

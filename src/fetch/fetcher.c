@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "fetch/channel.h"
@@ -25,9 +28,15 @@ struct fetcher {
 	int socket;
 	uint8_t *slots; /* of the pool, only to be read */
 	char *name;
-	bool seekable, known;
+	bool plain, seekable;
+	uint64_t received, requests;
+	int wake;           /* eventfd */
+	uint32_t slot_size; /* of the runs that were asked for */
+	_Atomic bool taken[CHANNEL_SLOTS];
+
+	/* Of a plain bundle. */
+	bool known;
 	uint64_t sizes[BUNDLE_ROLE_COUNT];
-	uint64_t received;
 	bool reading; /* a payload, whose pieces come */
 	bool held;    /* `piece` has bytes that were not read */
 	struct channel_message piece;
@@ -49,7 +58,7 @@ static int died(struct fetcher *fetcher, struct error *error)
 		error, EIO, "the process that fetches the bundle has ended unexpectedly");
 }
 
-static int nonsense(const struct fetcher *fetcher, struct error *error)
+int fetcher_nonsense(const struct fetcher *fetcher, struct error *error)
 {
 	return error_failed(error, EPROTO,
 		"the process that fetches '%s' does not behave as it should: what came from there "
@@ -59,19 +68,28 @@ static int nonsense(const struct fetcher *fetcher, struct error *error)
 
 /* --- messages --- */
 
+/* 1: there is a message; 0: somebody woke us. */
 static int wait_for_message(struct fetcher *fetcher, struct error *error)
 {
 	const struct source_options *options = fetcher->options;
-	struct pollfd fd = { .fd = fetcher->socket, .events = POLLIN };
+	struct pollfd fds[2] = {
+		{ .fd = fetcher->socket, .events = POLLIN },
+		{ .fd = fetcher->wake, .events = POLLIN },
+	};
+	uint64_t count;
 	int r;
 
 	do {
 		if (options->cancelled && options->cancelled(options->context))
 			return error_failed(error, ECANCELED, "cancelled while fetching '%s'",
 				fetcher->name ? fetcher->name : "the bundle");
-		r = poll(&fd, 1, POLL_MS);
+		r = poll(fds, 2, POLL_MS);
 	} while (r == 0 || (r < 0 && errno == EINTR));
-	return r < 0 ? error_failed(error, errno, "poll() fails: %s", strerror(errno)) : 0;
+	if (r < 0)
+		return error_failed(error, errno, "poll() fails: %s", strerror(errno));
+	if (fds[1].revents && read(fetcher->wake, &count, sizeof(count)) > 0)
+		return 0;
+	return 1;
 }
 
 static void pass_note(struct fetcher *fetcher, const struct channel_message *message, size_t size)
@@ -93,38 +111,55 @@ static int pass_error(struct fetcher *fetcher, const struct channel_message *mes
 	struct channel_failed failed;
 
 	if (size != sizeof(failed))
-		return nonsense(fetcher, error);
+		return fetcher_nonsense(fetcher, error);
 	memcpy(&failed, message->data, sizeof(failed));
 	if (failed.kind < ERROR_FAILED || failed.kind > ERROR_REFUSED || failed.number == 0
 		|| failed.number > 4095)
-		return nonsense(fetcher, error);
+		return fetcher_nonsense(fetcher, error);
 	failed.text[sizeof(failed.text) - 1] = '\0';
 	return error_set(
 		error, (enum error_kind)failed.kind, (int)failed.number, "%s", failed.text);
 }
 
-/* The next message that is neither a note nor an error. *ret_size: bytes of its data. */
+/*
+ * The next message that is neither a note nor an error. 1; *ret_size: bytes of its data. 0:
+ * somebody woke us.
+ */
 static int receive(
 	struct fetcher *fetcher, struct channel_message *ret, size_t *ret_size, struct error *error)
 {
 	for (;;) {
 		int r = wait_for_message(fetcher, error);
 
-		if (r < 0)
+		if (r <= 0)
 			return r;
 		r = channel_receive(fetcher->socket, ret, ret_size);
 		if (r == -EPIPE)
 			return died(fetcher, error);
 		if (r < 0)
-			return nonsense(fetcher, error);
+			return fetcher_nonsense(fetcher, error);
 		if (ret->received > fetcher->received)
 			fetcher->received = ret->received;
+		if (ret->requests > fetcher->requests)
+			fetcher->requests = ret->requests;
 		if (ret->kind == CHANNEL_FAILED)
 			return pass_error(fetcher, ret, *ret_size, error);
 		if (ret->kind != CHANNEL_NOTE)
-			return 0;
+			return 1;
 		pass_note(fetcher, ret, *ret_size);
 	}
+}
+
+/* The answer to the last request: nobody wakes us meanwhile. */
+static int receive_answer(
+	struct fetcher *fetcher, struct channel_message *ret, size_t *ret_size, struct error *error)
+{
+	int r;
+
+	do
+		r = receive(fetcher, ret, ret_size, error);
+	while (r == 0);
+	return r < 0 ? r : 0;
 }
 
 static int request(struct fetcher *fetcher, const struct channel_message *message, size_t size,
@@ -148,12 +183,13 @@ static int take_opened(struct fetcher *fetcher, struct error *error)
 	size_t size;
 	int r;
 
-	r = receive(fetcher, &message, &size, error);
+	r = receive_answer(fetcher, &message, &size, error);
 	if (r < 0)
 		return r;
-	if (message.kind != CHANNEL_OPENED || size < sizeof(*opened) + 1)
-		return nonsense(fetcher, error);
+	if (message.kind != CHANNEL_OPENED || size <= offsetof(struct channel_opened, name))
+		return fetcher_nonsense(fetcher, error);
 	message.data[size - 1] = '\0';
+	fetcher->plain = opened->format == 0;
 	fetcher->name = strdup(opened->name);
 	if (!fetcher->name)
 		return error_memory(error);
@@ -195,6 +231,9 @@ int fetcher_open(const char *spec, const struct source_options *options, struct 
 	fetcher->options = options;
 	fetcher->socket = -1;
 	fetcher->spec = spec;
+	fetcher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fetcher->wake < 0)
+		return error_failed(error, errno, "eventfd() fails: %s", strerror(errno));
 	r = start(fetcher, error);
 	if (r == 0)
 		r = take_opened(fetcher, error);
@@ -214,6 +253,16 @@ bool fetcher_is_seekable(const struct fetcher *fetcher)
 	return fetcher->seekable;
 }
 
+bool fetcher_is_plain(const struct fetcher *fetcher)
+{
+	return fetcher->plain;
+}
+
+uint64_t fetcher_requests(const struct fetcher *fetcher)
+{
+	return fetcher->requests;
+}
+
 uint64_t fetcher_received(const struct fetcher *fetcher)
 {
 	return fetcher->received;
@@ -226,6 +275,8 @@ void fetcher_close(struct fetcher *fetcher)
 	if (fetcher->socket >= 0)
 		close(fetcher->socket);
 	process_end(&fetcher->process);
+	if (fetcher->wake >= 0)
+		close(fetcher->wake);
 	channel_unmap(fetcher->slots);
 	free(fetcher->name);
 	free(fetcher);
@@ -253,12 +304,12 @@ static int next_piece(struct fetcher *fetcher, struct error *error)
 	size_t size;
 	int r;
 
-	r = receive(fetcher, piece, &size, error);
+	r = receive_answer(fetcher, piece, &size, error);
 	if (r < 0)
 		return r;
 	if (piece->kind != CHANNEL_PIECE || piece->slot >= CHANNEL_SLOTS
 		|| piece->size > CHANNEL_SLOT_SIZE)
-		return nonsense(fetcher, error);
+		return fetcher_nonsense(fetcher, error);
 	fetcher->used = 0;
 	fetcher->held = piece->size > 0;
 	fetcher->reading = piece->size > 0;
@@ -318,13 +369,13 @@ int fetcher_next(struct fetcher *fetcher, struct bundle_payload *ret, struct err
 	if (r == 0)
 		r = request(fetcher, &message, 0, error);
 	if (r == 0)
-		r = receive(fetcher, &message, &size, error);
+		r = receive_answer(fetcher, &message, &size, error);
 	if (r < 0 || message.kind == CHANNEL_END)
 		return r;
 	memcpy(&payload, message.data, sizeof(payload));
 	if (message.kind != CHANNEL_PAYLOAD || size != sizeof(payload)
 		|| payload.role >= BUNDLE_ROLE_COUNT)
-		return nonsense(fetcher, error);
+		return fetcher_nonsense(fetcher, error);
 	fetcher->reading = true;
 	*ret = (struct bundle_payload){
 		.role = (enum bundle_role)payload.role,
@@ -332,4 +383,126 @@ int fetcher_next(struct fetcher *fetcher, struct bundle_payload *ret, struct err
 		.size = payload.size,
 	};
 	return 1;
+}
+
+/* --- a bundle of format 1 --- */
+
+int fetcher_entry(struct fetcher *fetcher, uint64_t wanted_end, struct fetcher_entry *ret,
+	struct error *error)
+{
+	struct channel_message message = { .kind = CHANNEL_ENTRY };
+	const struct channel_wanted wanted = { .end = wanted_end };
+	const struct channel_is *is = (const struct channel_is *)message.data;
+	size_t size;
+	int r;
+
+	memcpy(message.data, &wanted, sizeof(wanted));
+	r = request(fetcher, &message, sizeof(wanted), error);
+	if (r == 0)
+		r = receive_answer(fetcher, &message, &size, error);
+	if (r < 0 || message.kind == CHANNEL_END)
+		return r;
+	if (message.kind != CHANNEL_IS || size <= offsetof(struct channel_is, name))
+		return fetcher_nonsense(fetcher, error);
+	message.data[size - 1] = '\0';
+	*ret = (struct fetcher_entry){
+		.data = is->data,
+		.compressed = is->compressed,
+		.size = is->size,
+		.method = (uint16_t)is->method,
+		.crc = is->crc,
+	};
+	snprintf(ret->name, sizeof(ret->name), "%s", is->name);
+	return 1;
+}
+
+int fetcher_read_entry(
+	struct fetcher *fetcher, uint64_t size, struct buffer *out, struct error *error)
+{
+	struct channel_message message = { .kind = CHANNEL_READ };
+	uint64_t left = size;
+	int r;
+
+	r = request(fetcher, &message, 0, error);
+	fetcher->reading = true;
+	while (r == 0 && fetcher->reading) {
+		r = next_piece(fetcher, error);
+		if (r < 0 || !fetcher->reading)
+			break;
+		if (fetcher->piece.size > left)
+			return fetcher_nonsense(fetcher, error);
+		/* Memory grows with what has really come. */
+		r = buffer_append(out, fetcher->slots + fetcher->piece.slot * CHANNEL_SLOT_SIZE,
+			fetcher->piece.size, error);
+		left -= fetcher->piece.size;
+		if (r == 0)
+			r = give_back(fetcher, error);
+	}
+	return r == 0 && left > 0 ? fetcher_nonsense(fetcher, error) : r;
+}
+
+int fetcher_check(struct fetcher *fetcher, struct error *error)
+{
+	struct channel_message message = { .kind = CHANNEL_CHECK };
+	size_t size;
+	int r;
+
+	r = request(fetcher, &message, 0, error);
+	if (r == 0)
+		r = receive_answer(fetcher, &message, &size, error);
+	if (r == 0 && message.kind != CHANNEL_CHECKED)
+		return fetcher_nonsense(fetcher, error);
+	return r;
+}
+
+int fetcher_ask(struct fetcher *fetcher, const struct channel_run *run, struct error *error)
+{
+	size_t size = offsetof(struct channel_run, lengths) + run->count * sizeof(*run->lengths);
+	struct channel_message message = { .kind = CHANNEL_RUN };
+
+	fetcher->slot_size = channel_slot_size(run->chunk_size);
+	memcpy(message.data, run, size);
+	return request(fetcher, &message, size, error);
+}
+
+int fetcher_wait(struct fetcher *fetcher, struct fetcher_chunks *ret, struct error *error)
+{
+	struct channel_message message;
+	struct channel_chunks chunks;
+	size_t size;
+	int r;
+
+	r = receive(fetcher, &message, &size, error);
+	if (r <= 0)
+		return r;
+	memcpy(&chunks, message.data, sizeof(chunks));
+	if (message.kind != CHANNEL_CHUNKS || size != sizeof(chunks)
+		|| message.slot >= CHANNEL_POOL_SIZE / fetcher->slot_size
+		|| message.size > fetcher->slot_size || fetcher->taken[message.slot])
+		return fetcher_nonsense(fetcher, error);
+	fetcher->taken[message.slot] = true;
+	*ret = (struct fetcher_chunks){
+		.first = chunks.first,
+		.count = chunks.count,
+		.data = fetcher->slots + (size_t)message.slot * fetcher->slot_size,
+		.size = message.size,
+		.slot = message.slot,
+	};
+	return 1;
+}
+
+void fetcher_free(struct fetcher *fetcher, uint32_t slot)
+{
+	struct channel_message message = { .kind = CHANNEL_FREE, .slot = slot };
+
+	fetcher->taken[slot] = false;
+	/* If nobody hears it any more, the next message that is waited for tells. */
+	channel_send(fetcher->socket, &message, 0);
+}
+
+void fetcher_wake(struct fetcher *fetcher)
+{
+	const uint64_t one = 1;
+
+	(void)!write(fetcher->wake, &one, sizeof(one));
 }

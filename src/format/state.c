@@ -56,6 +56,14 @@ static int read_time(const json_t *object, const char *key, int64_t *value, stru
 	return read_integer(object, key, "a whole number of seconds", value, error);
 }
 
+/* The epoch of a manifest. */
+static int read_epoch(const json_t *object, int64_t *value, struct error *error)
+{
+	int r = read_integer(object, "epoch", "an epoch", value, error);
+
+	return r == 0 && *value < 0 ? bad_key("epoch", "an epoch", error) : r;
+}
+
 /* At most INT32_MAX: counting on from it does not overflow. */
 static int read_count(const json_t *object, const char *key, int64_t *value, struct error *error)
 {
@@ -262,6 +270,10 @@ static int read_state(const json_t *root, struct state *state, struct error *err
 	if (r == 0)
 		r = read_time(root, "installed", &state->installed, error);
 	if (r == 0)
+		r = read_epoch(root, &state->epoch, error);
+	if (r == 0)
+		r = read_time(root, "created", &state->created, error);
+	if (r == 0)
 		r = read_payloads(root, state, error);
 	if (r == 0)
 		r = read_boot_file(root, state, error);
@@ -374,6 +386,10 @@ static json_t *make_state(const struct state *state)
 	if (state->installed != 0)
 		failed |= json_object_set_new(root, "installed", json_integer(state->installed))
 			  < 0;
+	if (state->epoch != 0)
+		failed |= json_object_set_new(root, "epoch", json_integer(state->epoch)) < 0;
+	if (state->created != 0)
+		failed |= json_object_set_new(root, "created", json_integer(state->created)) < 0;
 	if (state->confirmation != 0)
 		failed |= json_object_set_new(
 				  root, "confirmation", json_integer(state->confirmation))
@@ -397,6 +413,8 @@ static json_t *make_state(const struct state *state)
 /* What is written must be readable: a record nobody can parse would lose the slot. */
 static int check_fields(const struct state *state, struct error *error)
 {
+	if (state->epoch < 0)
+		return error_failed(error, EINVAL, "state record: an epoch below 0");
 	if (state->payload_count > STATE_PAYLOADS_MAX || state->attempt_count > STATE_ATTEMPTS_MAX)
 		return error_failed(error, EINVAL, "state record: too many payloads or attempts");
 	if (state->has_boot_file && state->boot_file.size > INT64_MAX)

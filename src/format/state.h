@@ -43,6 +43,8 @@ struct state {
 	char *version;     /* owned; NULL: unknown */
 	char *source;      /* owned; NULL: unknown */
 	int64_t installed; /* seconds since the epoch; 0: unknown */
+	int64_t epoch;     /* of the bundle; 0: none, or not known */
+	int64_t created;   /* when the bundle was made, seconds since the epoch; 0: unknown */
 	struct state_content payloads[STATE_PAYLOADS_MAX];
 	size_t payload_count;
 	bool has_boot_file;

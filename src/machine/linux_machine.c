@@ -195,6 +195,9 @@ static void linux_free(struct machine *machine)
 static const struct machine_ops linux_ops = {
 	.read_text = linux_read_text,
 	.list = linux_list,
+	.file_read = linux_file_read,
+	.file_replace = linux_file_replace,
+	.file_remove = linux_file_remove,
 	.now = linux_now,
 	.partition_open = linux_partition_open,
 	.partition_size = linux_partition_size,

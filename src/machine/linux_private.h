@@ -39,6 +39,8 @@ int root_open(const struct root_dir *root, const char *path, int flags, mode_t m
 int root_stat(const struct root_dir *root, const char *path, struct stat *ret);
 /** Where the symbolic link at `path` leads. *ret is owned by the caller. 0 or -errno. */
 int root_read_link(const struct root_dir *root, const char *path, char **ret);
+/** Appends a whole file of at most `max` bytes. 0 or -errno, without an error text. */
+int root_read_file(const struct root_dir *root, const char *path, size_t max, struct buffer *out);
 /**
  * A whole small file, NUL-terminated, owned by the caller. 0 or -errno: -ENOENT absent, -EFBIG
  * above MACHINE_TEXT_MAX. Sets no error text: most callers go on without the file.
@@ -267,6 +269,12 @@ int mount_private_writable(int directory, struct error *error);
 int mount_set_read_only(int directory, bool read_only);
 
 /* The operations of struct machine_ops; documented there. */
+
+int linux_file_read(struct machine *machine, const char *path, size_t max, struct buffer *ret,
+	struct error *error);
+int linux_file_replace(
+	struct machine *machine, const char *path, struct span content, struct error *error);
+int linux_file_remove(struct machine *machine, const char *path, struct error *error);
 
 int linux_partition_open(struct machine *machine, const char *device, enum partition_mode mode,
 	struct partition **ret, struct error *error);

@@ -15,6 +15,8 @@
 #include "base/text.h"
 #include "machine/linux_private.h"
 
+#define READ_STEP (64u << 10)
+
 static void cleanup_directory(DIR **directory)
 {
 	if (*directory)
@@ -88,29 +90,38 @@ int root_read_link(const struct root_dir *root, const char *path, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-int root_read_text(const struct root_dir *root, const char *path, char **ret)
+int root_read_file(const struct root_dir *root, const char *path, size_t max, struct buffer *out)
 {
-	AUTO_BUFFER struct buffer text = { 0 };
 	AUTO_CLOSE int fd = root_open(root, path, O_RDONLY | O_NOCTTY, 0);
-	char part[4096];
-	ssize_t n;
-	int r;
+	size_t start = out->size;
 
 	if (fd < 0)
 		return fd;
 	/* Until the end: files in /proc and /sys do not know their size. */
-	while ((n = read(fd, part, sizeof(part))) != 0) {
+	for (;;) {
+		ssize_t n;
+
+		if (buffer_reserve(out, READ_STEP, NULL) < 0)
+			return -ENOMEM;
+		n = read(fd, out->data + out->size, READ_STEP);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
-		if (text.size + (size_t)n > MACHINE_TEXT_MAX)
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		out->size += (size_t)n;
+		if (out->size - start > max)
 			return -EFBIG;
-		r = buffer_append(&text, part, (size_t)n, NULL);
-		if (r < 0)
-			return r;
 	}
-	r = buffer_append(&text, NULL, 1, NULL);
+}
+
+int root_read_text(const struct root_dir *root, const char *path, char **ret)
+{
+	AUTO_BUFFER struct buffer text = { 0 };
+	int r;
+
+	r = root_read_file(root, path, MACHINE_TEXT_MAX, &text);
+	if (r == 0)
+		r = buffer_append(&text, NULL, 1, NULL);
 	if (r < 0)
 		return r;
 	*ret = (char *)TAKE(text.data);

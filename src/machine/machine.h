@@ -65,6 +65,14 @@ struct machine_ops {
 	/** Names in a directory, sorted, without "." and "..". -ENOENT when absent. */
 	int (*list)(struct machine *machine, const char *path, struct text_list *ret,
 		struct error *error);
+	/** Appends a whole file of at most `max` bytes. -ENOENT absent; -EFBIG. */
+	int (*file_read)(struct machine *machine, const char *path, size_t max, struct buffer *ret,
+		struct error *error);
+	/** Replaces or creates a file, durably, whole or not at all. Folders are made. */
+	int (*file_replace)(struct machine *machine, const char *path, struct span content,
+		struct error *error);
+	/** Absent is fine. */
+	int (*file_remove)(struct machine *machine, const char *path, struct error *error);
 	/** Wall clock, seconds since the epoch. */
 	int64_t (*now)(struct machine *machine);
 

@@ -9,12 +9,7 @@
 
 struct error;
 
-/*
- * One chunk of a payload, compressed so that it can be decompressed alone: with method 93 one zstd
- * frame (RFC 8878) that states its content's size and has no checksum (the chunk map has a better
- * one); with method 8 a piece of raw deflate that begins without history and ends at a byte, with a
- * full flush or, the payload's last one, with the stream's end; with method 0 the bytes.
- */
+/* One frame holds one chunk of a payload: source/unframe.h says what it is. */
 
 /** Compresses; for one thread at a time. */
 struct framer;
@@ -33,18 +28,3 @@ int framer_pack(struct framer *framer, struct span chunk, bool last, uint8_t *ou
 	size_t *ret_size, struct error *error);
 /** NULL is fine. */
 void framer_free(struct framer *framer);
-
-/** Decompresses; for one thread at a time. */
-struct unframer;
-
-/** -EOPNOTSUPP: an unknown ZIP method. */
-int unframer_new(uint16_t method, struct unframer **ret, struct error *error);
-/**
- * Decompresses a frame into exactly `size` (at least 1) bytes at `out`, which has room for
- * `size` + 1. -EBADMSG: damaged, another size, bytes behind its end, or not to be decompressed
- * alone.
- */
-int unframer_unpack(struct unframer *unframer, struct span frame, bool last, uint8_t *out,
-	size_t size, struct error *error);
-/** NULL is fine. */
-void unframer_free(struct unframer *unframer);

@@ -13,59 +13,10 @@
 #include "format/zip.h"
 #include "maker/content.h"
 #include "source/input.h"
+#include "source/listing.h"
 #include "source/source.h"
 
 #define READ_STEP (1u << 20) /* memory grows with what has really come */
-
-int head_read_bytes(struct input *input, void *data, uint64_t size, struct error *error)
-{
-	uint8_t *to = data;
-
-	while (size > 0) {
-		struct span visible = { 0 };
-		size_t part;
-		int r;
-
-		r = input_need(input, 1, &visible, error);
-		if (r < 0)
-			return r;
-		part = visible.size < size ? visible.size : (size_t)size;
-		memcpy(to, visible.data, part);
-		input_consume(input, part);
-		to += part;
-		size -= part;
-	}
-	return 0;
-}
-
-int head_read_local(struct input *input, struct zip_entry *ret, struct error *error)
-{
-	uint64_t offset = input->position;
-	struct span bytes;
-	struct zip_entry entry;
-	size_t size;
-	int r;
-
-	r = input_need(input, ZIP_LOCAL_SIZE, &bytes, error);
-	if (r == 0)
-		r = zip_local_size(bytes, offset, &size, error);
-	if (r == 0)
-		r = input_need(input, size, &bytes, error);
-	if (r == 0)
-		r = zip_read_local(bytes, offset, &entry, error);
-	if (r < 0)
-		return r;
-	if (zip_entry_is_encrypted(&entry) || zip_entry_has_descriptor(&entry))
-		return error_failed(error, EBADMSG,
-			"the entry at byte %" PRIu64 " %s, which no entry of a bundle of format 1 "
-			"is",
-			offset,
-			zip_entry_is_encrypted(&entry) ? "is encrypted"
-						       : "is followed by a data descriptor");
-	input_consume(input, size);
-	*ret = entry;
-	return 0;
-}
 
 /* Reads the data of a stored entry of at most `most` bytes, whose header was read. */
 static int read_stored(struct input *input, const struct zip_entry *entry, const char *name,
@@ -88,7 +39,7 @@ static int read_stored(struct input *input, const struct zip_entry *entry, const
 
 		r = buffer_reserve(out, part, error);
 		if (r == 0)
-			r = head_read_bytes(input, out->data + out->size, part, error);
+			r = input_read(input, out->data + out->size, part, error);
 		out->size += r == 0 ? part : 0;
 		left -= part;
 	}
@@ -104,7 +55,7 @@ static int read_manifest(struct input *input, struct head *head, struct error *e
 	struct zip_entry entry;
 	int r;
 
-	r = head_read_local(input, &entry, error);
+	r = listing_read_local(input, &entry, error);
 	if (r < 0)
 		return r;
 	if (!zip_entry_is_named(&entry, MANIFEST_NAME))
@@ -226,7 +177,7 @@ static int read_maps(
 		r = i >= 0 ? read_map(input, &entry, i, head, error)
 			   : input_skip(input, entry.compressed, error);
 		if (r == 0)
-			r = head_read_local(input, &entry, error);
+			r = listing_read_local(input, &entry, error);
 		if (r < 0)
 			return r;
 	}
@@ -243,7 +194,7 @@ static int read_parts(
 
 	r = read_manifest(input, head, error);
 	if (r == 0)
-		r = head_read_local(input, &entry, error);
+		r = listing_read_local(input, &entry, error);
 	if (r < 0)
 		return r;
 	is_signed = zip_entry_is_named(&entry, MANIFEST_SIGNATURE_NAME);
@@ -256,7 +207,7 @@ static int read_parts(
 	if (r == 0)
 		r = manifest_parse(span_of(&head->manifest_bytes), &head->manifest, error);
 	if (r == 0 && is_signed)
-		r = head_read_local(input, &entry, error);
+		r = listing_read_local(input, &entry, error);
 	return r < 0 ? r : read_maps(input, entry, head, error);
 }
 

@@ -51,12 +51,3 @@ int head_describe(
 
 /** Reads a keyring; NULL path: *ret is NULL. */
 int head_open_keyring(const char *path, struct keyring **ret, struct error *error);
-
-/** Reads `size` bytes at the input's position. */
-int head_read_bytes(struct input *input, void *data, uint64_t size, struct error *error);
-
-/**
- * Reads and consumes a local header; ret->name is valid until the next use of the input. -EBADMSG:
- * none; encrypted, or with a data descriptor, which format 1 has none of.
- */
-int head_read_local(struct input *input, struct zip_entry *ret, struct error *error);

@@ -8,10 +8,10 @@
 #include "maker/archive.h"
 #include "maker/content.h"
 #include "maker/head.h"
-#include "maker/listing.h"
 #include "maker/maker.h"
 #include "maker/opened.h"
 #include "maker/output.h"
+#include "source/listing.h"
 #include "source/source.h"
 
 /* All entries as they are, with a new one for the signature. */

@@ -12,12 +12,12 @@
 #include "crypto/sha256.h"
 #include "format/chunkmap.h"
 #include "format/manifest.h"
-#include "maker/frame.h"
 #include "maker/head.h"
 #include "maker/maker.h"
 #include "maker/pack.h"
 #include "maker/pipeline.h"
 #include "source/input.h"
+#include "source/unframe.h"
 
 #define PIECE_SIZE (256u << 10) /* plain bytes that a thread takes at once, at least */
 
@@ -70,7 +70,7 @@ static int fill(void *context, void *opaque, struct error *error)
 	unpack->next = piece->end;
 	r = maker_check_cancelled(unpack->settings->observer, error);
 	if (r == 0)
-		r = head_read_bytes(unpack->input, piece->frames, size, error);
+		r = input_read(unpack->input, piece->frames, size, error);
 	return r < 0 ? r : 1;
 }
 
@@ -205,7 +205,7 @@ static int add_piece(struct pipeline *pipeline, const struct unpack *unpack, str
 		return error_memory(error);
 	pipeline->pieces[pipeline->piece_count++] = piece;
 	piece->frames = malloc(unpack->piece_chunks * chunkmap_length_max(chunk_size));
-	piece->plain = malloc(unpack->piece_chunks * chunk_size + 1); /* unframer_unpack() */
+	piece->plain = malloc(unpack->piece_chunks * chunk_size);
 	return piece->frames && piece->plain ? 0 : error_memory(error);
 }
 

@@ -8,10 +8,10 @@
 #include "format/cmdline.h"
 #include "format/uki.h"
 #include "maker/head.h"
-#include "maker/listing.h"
 #include "maker/maker.h"
 #include "maker/opened.h"
 #include "maker/unpack.h"
+#include "source/listing.h"
 #include "source/source.h"
 
 #define BOOT_FILE_MAX (256u << 20) /* bytes; install takes no larger one */

@@ -232,7 +232,10 @@ static int ahead_read(
 	struct ahead *ahead = (struct ahead *)source;
 	int r = 0;
 
-	if (!ahead->running && ahead->row >= STEADY)
+	if (!ahead->running)
+		ahead->inner->wanted_end = source->wanted_end;
+	/* Who wants an end does not read on and on. */
+	if (!ahead->running && ahead->row >= STEADY && source->wanted_end == 0)
 		r = start(ahead, error);
 	if (r == 0)
 		r = ahead->running
@@ -275,9 +278,17 @@ static void ahead_close(struct source *source)
 	free(ahead);
 }
 
+static int ahead_clone(struct source *source, struct source **ret, struct error *error)
+{
+	struct ahead *ahead = (struct ahead *)source;
+
+	return http_clone(ahead->inner, ahead->options, ret, error);
+}
+
 static const struct source_ops ahead_ops = {
 	.read = ahead_read,
 	.seek = ahead_seek,
+	.clone = ahead_clone,
 	.close = ahead_close,
 };
 

@@ -124,14 +124,13 @@ static bool looks_like_html(struct span data)
 	return false;
 }
 
-/* Tells from the first bytes whether it is a ZIP at all. */
-static int sniff(struct bundle *bundle, struct error *error)
+int bundle_sniff(struct input *input, struct error *error)
 {
-	const char *name = bundle->input.source->name;
+	const char *name = input->source->name;
 	struct span data;
 	int r;
 
-	r = input_peek(&bundle->input, SNIFF_SIZE, &data, error);
+	r = input_peek(input, SNIFF_SIZE, &data, error);
 	if (r < 0)
 		return r;
 	if (data.size == 0)
@@ -150,31 +149,36 @@ static int sniff(struct bundle *bundle, struct error *error)
 	return 0;
 }
 
-int bundle_open(struct source *source, struct bundle **ret, struct error *error)
+int bundle_open_input(struct input *input, struct bundle **ret, struct error *error)
 {
 	AUTO_BUNDLE struct bundle *bundle = calloc(1, sizeof(*bundle));
+	struct source *source = input->source;
 	int r;
 
 	if (!bundle)
 		return error_memory(error);
 	bundle->current = -1;
 	bundle->seekable = source->seekable && source->size != SOURCE_SIZE_UNKNOWN;
-	r = input_init(&bundle->input, source, error);
-	if (r < 0)
-		return r;
+	bundle->input = *input;
+	*input = (struct input){ 0 };
 	r = inflate_new(&bundle->inflate, error);
-	if (r < 0)
-		return r;
-	r = sniff(bundle, error);
-	if (r < 0)
-		return r;
-	if (bundle->seekable) {
+	if (r == 0)
+		r = bundle_sniff(&bundle->input, error);
+	if (r == 0 && bundle->seekable)
 		r = directory_read(bundle, error);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	*ret = TAKE(bundle);
 	return 0;
+}
+
+int bundle_open(struct source *source, struct bundle **ret, struct error *error)
+{
+	struct input input;
+	int r;
+
+	r = input_init(&input, source, error);
+	return r < 0 ? r : bundle_open_input(&input, ret, error);
 }
 
 bool bundle_payload(const struct bundle *bundle, enum bundle_role role, struct bundle_payload *ret)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct error;
+struct input;
 struct source;
 struct bundle;
 
@@ -38,6 +39,12 @@ struct bundle_payload {
  * (encryption, method, cannot be streamed), the source's.
  */
 int bundle_open(struct source *source, struct bundle **ret, struct error *error);
+
+/** The same for an input at the start of its source, which is taken over, also on failure. */
+int bundle_open_input(struct input *input, struct bundle **ret, struct error *error);
+
+/** -EBADMSG when what the input begins with is no ZIP with entries. Nothing is consumed. */
+int bundle_sniff(struct input *input, struct error *error);
 
 /** The payloads when they are known before reading (seekable source), else false. */
 bool bundle_payload(const struct bundle *bundle, enum bundle_role role, struct bundle_payload *ret);

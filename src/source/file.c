@@ -17,7 +17,8 @@ struct file {
 	struct source source;
 	const struct source_options *options;
 	int fd;
-	bool waits; /* a pipe, socket or terminal: reading may block for long */
+	bool borrowed; /* the descriptor is another one's, who is closed later */
+	bool waits;    /* a pipe, socket or terminal: reading may block for long */
 };
 
 /* Waits until a read will not block. */
@@ -52,7 +53,8 @@ static int file_read(
 			if (r < 0)
 				return r;
 		}
-		n = read(file->fd, data, size);
+		n = source->seekable ? pread(file->fd, data, size, (off_t)source->position)
+				     : read(file->fd, data, size);
 	} while (n < 0 && (errno == EINTR || (errno == EAGAIN && file->waits)));
 	if (n < 0)
 		return error_failed(error, errno, "cannot read '%s' at byte %" PRIu64 ": %s",
@@ -64,11 +66,9 @@ static int file_read(
 
 static int file_seek(struct source *source, uint64_t offset, struct error *error)
 {
-	struct file *file = (struct file *)source;
-
-	if (offset > INT64_MAX || lseek(file->fd, (off_t)offset, SEEK_SET) < 0)
-		return error_failed(error, offset > INT64_MAX ? EINVAL : errno,
-			"cannot seek to byte %" PRIu64 " of '%s'", offset, source->name);
+	if (offset > INT64_MAX)
+		return error_failed(error, EINVAL, "cannot seek to byte %" PRIu64 " of '%s'",
+			offset, source->name);
 	source->position = offset;
 	return 0;
 }
@@ -77,15 +77,35 @@ static void file_close(struct source *source)
 {
 	struct file *file = (struct file *)source;
 
-	if (file->fd >= 0)
+	if (file->fd >= 0 && !file->borrowed)
 		close(file->fd);
 	free(source->name);
 	free(file);
 }
 
+static int file_clone(struct source *source, struct source **ret, struct error *error)
+{
+	const struct file *from = (const struct file *)source;
+	struct file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return error_memory(error);
+	*file = *from;
+	file->borrowed = true;
+	file->source.position = 0;
+	file->source.name = strdup(source->name);
+	if (!file->source.name) {
+		free(file);
+		return error_memory(error);
+	}
+	*ret = &file->source;
+	return 0;
+}
+
 static const struct source_ops file_ops = {
 	.read = file_read,
 	.seek = file_seek,
+	.clone = file_clone,
 	.close = file_close,
 };
 

@@ -13,6 +13,8 @@
 
 /* Up to here, going forward by reading is cheaper than another request. */
 #define SKIP_MAX (256u << 10)
+/* Up to here, reading an answer to its end is cheaper than another connection. */
+#define DRAIN_MAX (64u << 10)
 
 /* Writing to a connection that the server has closed must not kill the process. */
 struct sigpipe {
@@ -247,13 +249,22 @@ static void halt(struct http *http)
 static int http_seek(struct source *source, uint64_t offset, struct error *error)
 {
 	struct http *http = (struct http *)source;
-	uint64_t reach = http->offset + (http->exchange.active ? SKIP_MAX : 0);
+	const struct http_exchange *exchange = &http->exchange;
+	uint64_t reach = http->offset + (exchange->active ? SKIP_MAX : 0);
+	int r = 0;
 
 	if (!source->seekable || offset > source->size)
 		return error_failed(error, EINVAL, "cannot seek to byte %" PRIu64 " of '%s'",
 			offset, source->name);
+	/* What the server was asked for ends where it ends. */
+	if (exchange->active && exchange->left < reach - http->offset)
+		reach = http->offset + exchange->left;
 	if (offset >= source->position && offset <= reach)
 		return skip(http, offset - source->position, error);
+	if (exchange->active && exchange->left > 0 && exchange->left <= DRAIN_MAX)
+		r = skip(http, http->offset + exchange->left - source->position, error);
+	if (r < 0)
+		return r;
 	halt(http);
 	http->begin = http->end = 0;
 	http->offset = http->progress = source->position = offset;
@@ -282,9 +293,15 @@ static void http_close(struct source *source)
 	curl_global_cleanup();
 }
 
+static int http_clone_source(struct source *source, struct source **ret, struct error *error)
+{
+	return http_clone(source, &((struct http *)source)->options, ret, error);
+}
+
 static const struct source_ops http_ops = {
 	.read = http_read,
 	.seek = http_seek,
+	.clone = http_clone_source,
 	.close = http_close,
 };
 
@@ -364,17 +381,14 @@ const char *source_usual_ca_file(void)
 	return curl_version_info(CURLVERSION_NOW)->cainfo;
 }
 
-int http_open(const char *url, const struct source_options *options, struct source **ret,
-	struct error *error)
+/* One that is not connected yet. */
+static int http_new(const struct source_options *options, struct http **ret, struct error *error)
 {
-	AUTO_SOURCE struct source *source = NULL;
 	struct http *http = calloc(1, sizeof(*http));
-	int r;
 
 	if (!http)
 		return error_memory(error);
-	source = &http->source;
-	*source = (struct source){ .ops = &http_ops, .size = SOURCE_SIZE_UNKNOWN };
+	http->source = (struct source){ .ops = &http_ops, .size = SOURCE_SIZE_UNKNOWN };
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	http->options = *options;
 	fill_options(&http->options);
@@ -382,21 +396,64 @@ int http_open(const char *url, const struct source_options *options, struct sour
 	http->deadline = http_now() + (uint64_t)http->options.total_timeout * 1000;
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
-	http->origin = curl_url();
 	http->buffer = malloc(HTTP_BUFFER_SIZE);
-	if (!http->multi || !http->easy || !http->origin || !http->buffer)
+	if (!http->multi || !http->easy || !http->buffer) {
+		http_close(&http->source);
 		return error_memory(error);
-	r = check_options(http, url, error);
+	}
+	*ret = http;
+	return 0;
+}
+
+int http_clone(struct source *source, const struct source_options *options, struct source **ret,
+	struct error *error)
+{
+	const struct http *from = (const struct http *)source;
+	AUTO_SOURCE struct source *clone = NULL;
+	struct http *http;
+	int r;
+
+	r = http_new(options, &http, error);
 	if (r < 0)
 		return r;
+	clone = &http->source;
+	clone->size = source->size;
+	clone->seekable = source->seekable;
+	clone->name = strdup(source->name);
+	http->known = true;
+	http->deadline = from->deadline;
+	http->origin = curl_url_dup(from->origin);
+	http->validator = strdup(from->validator);
+	if (!clone->name || !http->origin || !http->validator)
+		return error_memory(error);
 	r = http_configure(http, error);
 	if (r < 0)
 		return r;
-	while (!has_bytes(http) && !is_finished(http)) {
+	*ret = TAKE(clone);
+	return 0;
+}
+
+int http_open(const char *url, const struct source_options *options, struct source **ret,
+	struct error *error)
+{
+	AUTO_SOURCE struct source *source = NULL;
+	struct http *http;
+	int r;
+
+	r = http_new(options, &http, error);
+	if (r < 0)
+		return r;
+	source = &http->source;
+	http->origin = curl_url();
+	if (!http->origin)
+		return error_memory(error);
+	r = check_options(http, url, error);
+	if (r == 0)
+		r = http_configure(http, error);
+	while (r == 0 && !has_bytes(http) && !is_finished(http))
 		r = advance(http, error);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	*ret = TAKE(source);
 	return 0;
 }

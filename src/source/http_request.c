@@ -144,13 +144,20 @@ static int set_fields(struct http *http, bool own_server, struct error *error)
 /* The range to ask for; NULL when out of memory. */
 static char *make_range(const struct http *http)
 {
-	uint64_t start = http->exchange.start, last;
+	const struct source_options *options = &http->options;
+	uint64_t start = http->exchange.start, end = 0;
 
+	if (!http->known && options->first > 0)
+		end = start + options->first;
 	/* Without a validator all is read again and compared: that takes one answer. */
-	if (http->options.stride == 0 || (http->known && !http->validator)
-		|| __builtin_add_overflow(start, http->options.stride - 1, &last))
+	else if (!http->known || http->validator)
+		end = http->source.wanted_end > start ? http->source.wanted_end
+		      : options->stride > 0           ? start + options->stride
+						      : 0;
+	/* Nothing, or an overflow. */
+	if (end <= start)
 		return text_format("%" PRIu64 "-", start);
-	return text_format("%" PRIu64 "-%" PRIu64, start, last);
+	return text_format("%" PRIu64 "-%" PRIu64, start, end - 1);
 }
 
 static bool set_blob(CURL *easy, CURLoption option, struct span bytes)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "source/source.h"
@@ -36,6 +37,16 @@ static void make_room(struct input *input)
 	input->end -= from;
 }
 
+/* How much may be read at once: no more than is wanted, as far as somebody knows that. */
+static size_t room(const struct input *input)
+{
+	uint64_t end = input->position + (input->end - input->begin);
+	uint64_t wanted = input->source->wanted_end;
+	size_t space = INPUT_CAPACITY - input->end;
+
+	return wanted > end && wanted - end < space ? (size_t)(wanted - end) : space;
+}
+
 int input_peek(struct input *input, size_t size, struct span *ret, struct error *error)
 {
 	assert(size <= INPUT_PEEK_MAX);
@@ -46,8 +57,7 @@ int input_peek(struct input *input, size_t size, struct span *ret, struct error 
 		size_t got;
 		int r;
 
-		r = source->ops->read(
-			source, input->data + input->end, INPUT_CAPACITY - input->end, &got, error);
+		r = source->ops->read(source, input->data + input->end, room(input), &got, error);
 		if (r < 0)
 			return r;
 		if (got == 0)
@@ -126,5 +136,26 @@ int input_seek(struct input *input, uint64_t offset, struct error *error)
 		return r;
 	input->begin = input->end = 0;
 	input->position = offset;
+	return 0;
+}
+
+int input_read(struct input *input, void *data, uint64_t size, struct error *error)
+{
+	uint8_t *to = data;
+
+	while (size > 0) {
+		struct span visible = { 0 };
+		size_t part;
+		int r;
+
+		r = input_need(input, 1, &visible, error);
+		if (r < 0)
+			return r;
+		part = visible.size < size ? visible.size : (size_t)size;
+		memcpy(to, visible.data, part);
+		input_consume(input, part);
+		to += part;
+		size -= part;
+	}
 	return 0;
 }

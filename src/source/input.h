@@ -51,3 +51,6 @@ int input_skip(struct input *input, uint64_t size, struct error *error);
 
 /** Goes to `offset` of a seekable source; stays inside the buffer if it is there. */
 int input_seek(struct input *input, uint64_t offset, struct error *error);
+
+/** Consumes exactly `size` bytes and copies them. -EBADMSG when the source ends before. */
+int input_read(struct input *input, void *data, uint64_t size, struct error *error);

@@ -45,6 +45,11 @@ int source_open(const char *spec, const struct source_options *options, struct s
 	return file_open(spec, options, ret, error);
 }
 
+int source_clone(struct source *source, struct source **ret, struct error *error)
+{
+	return source->ops->clone(source, ret, error);
+}
+
 void source_close(struct source *source)
 {
 	if (source)

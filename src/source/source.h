@@ -24,7 +24,8 @@ struct source_options {
 	 * 0: all that follow; they are read ahead.
 	 */
 	uint32_t stride;
-	const char *ca_file;             /* PEM, trusted instead of the system's CAs; NULL: those */
+	uint32_t first;      /* bytes that are asked for with the first HTTP request; 0: as above */
+	const char *ca_file; /* PEM, trusted instead of the system's CAs; NULL: those */
 	const char *client_cert;         /* PEM, shown to the URL's own host only; NULL: none */
 	const char *client_key;          /* PEM; NULL: inside client_cert */
 	const struct text_list *headers; /* "K: V" lines to send; NULL: none */
@@ -49,6 +50,8 @@ struct source_ops {
 		struct error *error);
 	/** Moves the position. Only called when `seekable`. */
 	int (*seek)(struct source *source, uint64_t offset, struct error *error);
+	/** Another reader of the same content, at its start. NULL: there cannot be one. */
+	int (*clone)(struct source *source, struct source **ret, struct error *error);
 	void (*close)(struct source *source);
 };
 
@@ -59,6 +62,11 @@ struct source {
 	uint64_t size;     /* bytes, or SOURCE_SIZE_UNKNOWN */
 	uint64_t position; /* of the next byte that is read, kept by the operations */
 	uint64_t requests; /* HTTP requests so far, kept by the operations */
+	/*
+	 * Set by who reads: bytes from there on are not asked for with the next HTTP requests; 0:
+	 * as the options say. Reading on is fine.
+	 */
+	uint64_t wanted_end;
 	bool seekable; /* every position can be reached, and all of them show the same content */
 };
 
@@ -73,6 +81,13 @@ struct source {
  */
 int source_open(const char *spec, const struct source_options *options, struct source **ret,
 	struct error *error);
+
+/**
+ * Another reader of a seekable source, at its start; its requests, retries and position are its
+ * own. For a thread of its own; the functions of the options are then called there, too. *ret
+ * belongs to the caller and is closed before `source`.
+ */
+int source_clone(struct source *source, struct source **ret, struct error *error);
 
 /** Whether `spec` is a URL rather than a path or standard input. */
 bool source_is_url(const char *spec);

@@ -19,6 +19,13 @@ int file_open(const char *path, const struct source_options *options, struct sou
 int ahead_open(const char *url, const struct source_options *options, struct source **ret,
 	struct error *error);
 
+/**
+ * source_clone() of what http_open() opened, with other functions to call. `options` is copied;
+ * what it points to must outlive the clone.
+ */
+int http_clone(struct source *source, const struct source_options *options, struct source **ret,
+	struct error *error);
+
 /** The same without reading ahead. */
 int http_open(const char *url, const struct source_options *options, struct source **ret,
 	struct error *error);

@@ -79,7 +79,7 @@ def test_version(run):
     (["status", "-x"], "unknown option '-x'"),
     (["status", "--now"], "unknown option '--now'"),
     (["rollback", "--dry-run"], "unknown option '--dry-run'"),
-    (["install", "a", "--allow-downgrade"], "unknown option '--allow-downgrade'"),
+    (["install", "a", "--allow-downgrade=yes"], "'--allow-downgrade' takes no value"),
     (["install", "a", "--now=yes"], "'--now' takes no value"),
     (["install", "a", "--slot"], "'--slot' needs a value"),
     (["install", "a", "--slot=C"], "--slot=C: expected A or B"),

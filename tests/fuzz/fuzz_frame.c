@@ -4,12 +4,12 @@
 #include "base/cleanup.h"
 #include "fuzz.h"
 #include "maker/frame.h"
+#include "source/unframe.h"
 
 #define SIZE_MAX_HERE 65536u
 #define ROOM          (2 * SIZE_MAX_HERE)
 
 DEFINE_CLEANUP(framer_freep, struct framer *, framer_free)
-DEFINE_CLEANUP(unframer_freep, struct unframer *, unframer_free)
 
 static void pack_again(uint16_t method, bool last, struct unframer *unframer, struct span plain)
 {
@@ -28,7 +28,7 @@ static void pack_again(uint16_t method, bool last, struct unframer *unframer, st
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint16_t methods[] = { 93, 8, 0 };
-	CLEANUP(unframer_freep) struct unframer *unframer = NULL;
+	AUTO_UNFRAMER struct unframer *unframer = NULL;
 	AUTO_FREE uint8_t *plain = NULL;
 	struct error error = { 0 };
 	uint16_t method;

@@ -3,9 +3,9 @@
  * change nothing. What is accepted can be described. */
 #include "fuzz.h"
 #include "maker/head.h"
-#include "maker/listing.h"
 #include "memory_source.h"
 #include "source/input.h"
+#include "source/listing.h"
 
 #include <bistable/bistable.h>
 

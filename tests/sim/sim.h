@@ -19,6 +19,7 @@
 #define SIM_PARTITION_SIZE (1536u << 10)
 #define SIM_VARIABLES_MAX  64
 #define SIM_FILES_MAX      48
+#define SIM_DISK           "disk:" /* before paths of files that do not lie on the ESP */
 
 /** Ways in which firmware departs from the plain one: the rows of sim_quirks[]. */
 enum sim_quirk {

@@ -91,6 +91,58 @@ static int sim_list(
 	return error_failed(error, ENOENT, "%s does not exist", path);
 }
 
+/* Files that do not lie on the ESP. */
+static char *on_disk(const char *path, char out[128])
+{
+	snprintf(out, 128, SIM_DISK "%s", path);
+	return out;
+}
+
+static int sim_file_read(struct machine *machine, const char *path, size_t max, struct buffer *ret,
+	struct error *error)
+{
+	char name[128];
+	struct buffer *file = sim_file(sim_of(machine), on_disk(path, name));
+
+	if (sim_of(machine)->dead)
+		return dead(error);
+	if (!file)
+		return error_failed(error, ENOENT, "%s does not exist", path);
+	if (file->size > max)
+		return error_failed(error, EFBIG, "%s is too large", path);
+	return buffer_append(ret, file->data, file->size, error);
+}
+
+static int sim_file_replace(
+	struct machine *machine, const char *path, struct span content, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	char name[128];
+	int r = before_change(sim, error);
+
+	if (r < 0)
+		return r;
+	sim_put_file(sim, on_disk(path, name), content);
+	return after_change(sim, r, error);
+}
+
+static void remove_file(struct sim *sim, const char *path);
+
+static int sim_file_remove(struct machine *machine, const char *path, struct error *error)
+{
+	struct sim *sim = sim_of(machine);
+	char name[128];
+	int r;
+
+	if (!sim_file(sim, on_disk(path, name)))
+		return sim->dead ? dead(error) : 0;
+	r = before_change(sim, error);
+	if (r < 0)
+		return r;
+	remove_file(sim, name);
+	return after_change(sim, r, error);
+}
+
 static int64_t sim_now(struct machine *machine)
 {
 	return sim_of(machine)->clock++;
@@ -244,7 +296,7 @@ static uint64_t esp_used(const struct sim *sim)
 	uint64_t used = 0;
 
 	for (size_t i = 0; i < SIM_FILES_MAX; i++)
-		if (sim->files[i].used)
+		if (sim->files[i].used && strncmp(sim->files[i].path, SIM_DISK, strlen(SIM_DISK)))
 			used += sim->files[i].data.size;
 	return used;
 }
@@ -545,6 +597,9 @@ static void sim_release(struct machine *machine)
 static const struct machine_ops ops = {
 	.read_text = sim_read_text,
 	.list = sim_list,
+	.file_read = sim_file_read,
+	.file_replace = sim_file_replace,
+	.file_remove = sim_file_remove,
 	.now = sim_now,
 	.partition_open = sim_partition_open,
 	.partition_size = sim_partition_size,

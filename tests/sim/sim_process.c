@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * In the place of fetch/process.c and fetch/sandbox.c: the fetching process is a thread of the test,
- * since the sanitizers make forking slow, and the simulation installs thousands of times. The real
- * ones are tested in tests/unit, tests/cli and tests/vm.
+ * In the place of fetch/process.c and fetch/sandbox.c: the fetching process is a thread of the
+ * test, since the sanitizers make forking slow, and the simulation installs thousands of times. The
+ * real ones are tested in tests/unit, tests/cli and tests/vm.
  */
 
 #include <pthread.h>

@@ -15,11 +15,11 @@
 #include "format/chunkmap.h"
 #include "format/zip.h"
 #include "maker/frame.h"
+#include "source/unframe.h"
 
 #define SIZE 40000u
 
 DEFINE_CLEANUP(framer_freep, struct framer *, framer_free)
-DEFINE_CLEANUP(unframer_freep, struct unframer *, unframer_free)
 
 static const uint16_t methods[] = { ZIP_METHOD_STORED, ZIP_METHOD_DEFLATE, ZIP_METHOD_ZSTD };
 
@@ -50,7 +50,7 @@ static size_t pack(uint16_t method, struct span plain, bool last, uint8_t *out, 
 static int unpack(uint16_t method, struct span frame, bool last, uint8_t *out, size_t size,
 	struct error *error)
 {
-	CLEANUP(unframer_freep) struct unframer *unframer = NULL;
+	AUTO_UNFRAMER struct unframer *unframer = NULL;
 
 	assert_int_equal(unframer_new(method, &unframer, NULL), 0);
 	return unframer_unpack(unframer, frame, last, out, size, error);
@@ -248,7 +248,7 @@ static void test_levels_and_methods(void **state)
 		assert_int_equal(error.kind, cases[i].r ? ERROR_USAGE : ERROR_NONE);
 	}
 	for (uint16_t method = 0; method < 100; method++) {
-		CLEANUP(unframer_freep) struct unframer *unframer = NULL;
+		AUTO_UNFRAMER struct unframer *unframer = NULL;
 		bool known = method == 0 || method == 8 || method == 93;
 
 		assert_int_equal(unframer_new(method, &unframer, NULL), known ? 0 : -EOPNOTSUPP);

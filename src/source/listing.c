@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "maker/listing.h"
+#include "source/listing.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,9 +7,37 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "maker/head.h"
 #include "source/input.h"
 #include "source/source.h"
+
+int listing_read_local(struct input *input, struct zip_entry *ret, struct error *error)
+{
+	uint64_t offset = input->position;
+	struct span bytes;
+	struct zip_entry entry;
+	size_t size;
+	int r;
+
+	r = input_need(input, ZIP_LOCAL_SIZE, &bytes, error);
+	if (r == 0)
+		r = zip_local_size(bytes, offset, &size, error);
+	if (r == 0)
+		r = input_need(input, size, &bytes, error);
+	if (r == 0)
+		r = zip_read_local(bytes, offset, &entry, error);
+	if (r < 0)
+		return r;
+	if (zip_entry_is_encrypted(&entry) || zip_entry_has_descriptor(&entry))
+		return error_failed(error, EBADMSG,
+			"the entry at byte %" PRIu64 " %s, which no entry of a bundle of format 1 "
+			"is",
+			offset,
+			zip_entry_is_encrypted(&entry) ? "is encrypted"
+						       : "is followed by a data descriptor");
+	input_consume(input, size);
+	*ret = entry;
+	return 0;
+}
 
 static int read_end(struct input *input, struct zip_end *ret, struct error *error)
 {
@@ -24,9 +52,25 @@ static int read_end(struct input *input, struct zip_end *ret, struct error *erro
 	return r < 0 ? r : zip_read_end(tail, size - tail_size, ret, error);
 }
 
-static int read_central(struct input *input, struct listing *listing, struct error *error)
+int listing_add(struct listing *listing, const struct zip_entry *entry, struct error *error)
 {
-	struct listing_entry *slot;
+	struct listing_entry *slot = &listing->entries[listing->count];
+
+	slot->name = strndup((const char *)entry->name.data, entry->name.size);
+	if (!slot->name)
+		return error_memory(error);
+	listing->count++;
+	slot->data = 0;
+	slot->entry = *entry;
+	slot->entry.name.data = (const uint8_t *)slot->name;
+	if (strlen(slot->name) == entry->name.size)
+		return 0;
+	return error_failed(error, EBADMSG,
+		"the entry at byte %" PRIu64 " has a name with a NUL in it", entry->local_offset);
+}
+
+int listing_read_central(struct input *input, struct listing *listing, struct error *error)
+{
 	struct zip_entry entry;
 	struct span bytes;
 	size_t size;
@@ -39,21 +83,11 @@ static int read_central(struct input *input, struct listing *listing, struct err
 		r = input_need(input, size, &bytes, error);
 	if (r == 0)
 		r = zip_read_central(bytes, input->position, &entry, error);
-	if (r < 0)
-		return r;
-	slot = &listing->entries[listing->count];
-	slot->name = strndup((const char *)entry.name.data, entry.name.size);
-	if (!slot->name)
-		return error_memory(error);
-	listing->count++;
-	if (strlen(slot->name) != entry.name.size)
-		return error_failed(error, EBADMSG,
-			"the ZIP header at byte %" PRIu64 " has a name with a NUL in it",
-			input->position);
-	slot->entry = entry;
-	slot->entry.name.data = (const uint8_t *)slot->name;
-	input_consume(input, size);
-	return 0;
+	if (r == 0)
+		r = listing_add(listing, &entry, error);
+	if (r == 0)
+		input_consume(input, size);
+	return r;
 }
 
 /* Compares one entry with its local header. `at` is where that must lie, and moves behind it. */
@@ -70,7 +104,7 @@ static int check_place(
 			entry->name, entry->entry.local_offset, *at);
 	r = input_seek(input, *at, error);
 	if (r == 0)
-		r = head_read_local(input, &local, error);
+		r = listing_read_local(input, &local, error);
 	if (r == 0)
 		r = zip_check_local(&local, &entry->entry, error);
 	if (r < 0)
@@ -86,7 +120,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int check_names(const struct listing *listing, struct error *error)
+int listing_check_names(const struct listing *listing, struct error *error)
 {
 	AUTO_FREE char **names = calloc(listing->count + 1, sizeof(*names));
 
@@ -117,7 +151,8 @@ static int check_places(
 	return r;
 }
 
-int listing_read(struct input *input, struct listing *ret, struct error *error)
+int listing_read_directory(
+	struct input *input, struct listing *ret, uint64_t *ret_start, struct error *error)
 {
 	AUTO_LISTING struct listing listing = { 0 };
 	struct zip_end end;
@@ -131,16 +166,31 @@ int listing_read(struct input *input, struct listing *ret, struct error *error)
 		return error_memory(error);
 	r = input_seek(input, end.offset, error);
 	for (uint64_t i = 0; r == 0 && i < end.entries; i++)
-		r = read_central(input, &listing, error);
+		r = listing_read_central(input, &listing, error);
 	if (r == 0 && input->position != end.start)
 		return error_failed(error, EBADMSG,
 			"the central directory does not have the %" PRIu64
 			" entries that the end record says",
 			end.entries);
 	if (r == 0)
-		r = check_names(&listing, error);
+		r = listing_check_names(&listing, error);
+	if (r < 0)
+		return r;
+	*ret = listing;
+	*ret_start = end.offset;
+	listing = (struct listing){ 0 };
+	return 0;
+}
+
+int listing_read(struct input *input, struct listing *ret, struct error *error)
+{
+	AUTO_LISTING struct listing listing = { 0 };
+	uint64_t start;
+	int r;
+
+	r = listing_read_directory(input, &listing, &start, error);
 	if (r == 0)
-		r = check_places(input, &listing, end.offset, error);
+		r = check_places(input, &listing, start, error);
 	if (r < 0)
 		return r;
 	*ret = listing;

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the files of converge.h share. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "crypto/sha256.h"
+#include "engine/converge.h"
+#include "engine/crew.h"
+#include "engine/hints.h"
+#include "engine/image.h"
+#include "format/chunkmap.h"
+
+/** Bytes that a thread takes at once; chunks may be larger. */
+#define CONVERGE_UNIT (256u << 10)
+
+enum chunk_state {
+	CHUNK_FETCH, /* what nothing else is known of */
+	CHUNK_KEEP,
+	CHUNK_COPY,
+	CHUNK_ASKED, /* its frame is under way */
+	CHUNK_WRITTEN,
+};
+
+/** What a thread has. */
+struct converge_hand {
+	struct sha256 *hash;
+	uint8_t *data;    /* unit_size bytes, aligned */
+	uint8_t *present; /* the same: what the target holds */
+};
+
+struct converge {
+	struct context *context;
+	struct target *target;
+	const struct chunkmap *map;
+	struct partition *running; /* where copies come from */
+	uint64_t running_size;
+	const struct chunkmap *known; /* of it; NULL: it has to be scanned */
+	struct hints *hints;
+	uint32_t unit_size;   /* bytes: whole chunks */
+	uint32_t unit_chunks; /* as many */
+	uint64_t units;
+	uint8_t *state; /* enum chunk_state of each chunk; each belongs to one thread at a time */
+	uint8_t *right; /* a bit for each block of the target that has its hint */
+	uint64_t *sums; /* CRC-64 of each chunk that was written */
+	uint8_t first[CHUNKMAP_BLOCK_SIZE]; /* what the target began with, before it was zeroed */
+	struct converge_hand hands[CREW_MAX];
+	size_t hand_count;
+	struct converge_counts counts;
+	pthread_mutex_t lock; /* of the image */
+	struct image image;
+};
+
+/** Where a chunk begins, in bytes of the payload. */
+static inline uint64_t chunk_offset(const struct chunkmap *map, uint64_t chunk)
+{
+	return chunk * map->chunk_size;
+}
+
+/** The first block of a chunk. */
+static inline uint64_t chunk_block(const struct chunkmap *map, uint64_t chunk)
+{
+	return chunk_offset(map, chunk) / CHUNKMAP_BLOCK_SIZE;
+}
+
+/** The blocks of a chunk. */
+static inline uint32_t chunk_blocks(const struct chunkmap *map, uint64_t chunk)
+{
+	return (chunkmap_chunk_bytes(map, chunk) + CHUNKMAP_BLOCK_SIZE - 1) / CHUNKMAP_BLOCK_SIZE;
+}
+
+/** Bytes of block `i` of a chunk of `size` bytes. */
+static inline uint32_t block_bytes(uint32_t size, uint32_t i)
+{
+	uint32_t left = size - i * CHUNKMAP_BLOCK_SIZE;
+
+	return left < CHUNKMAP_BLOCK_SIZE ? left : CHUNKMAP_BLOCK_SIZE;
+}
+
+static inline bool block_is_right(const struct converge *converge, uint64_t block)
+{
+	return converge->right[block / 8] >> block % 8 & 1;
+}
+
+/** Whether `data` is the chunk. */
+int converge_matches(struct converge *converge, struct converge_hand *hand, uint64_t chunk,
+	const uint8_t *data, bool *ret, struct error *error);
+
+/**
+ * Writes what of the chunks from `first` to before `end`, which were checked, is not on the target
+ * yet. `data` is aligned. Any thread, with its hand.
+ */
+int converge_write(struct converge *converge, struct converge_hand *hand, uint64_t first,
+	uint64_t end, const uint8_t *data, struct error *error);
+
+/** Runs `work` for all units (of CONVERGE_UNIT bytes or one chunk) on all hands. */
+int converge_crew(struct converge *converge, const char *phase, uint64_t bytes,
+	int (*work)(
+		void *opaque, size_t hand, uint64_t unit, uint64_t *ret_bytes, struct error *error),
+	struct error *error);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Bundles of format 1: everything is known before the first write, and the slot converges. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "engine/context.h"
+#include "engine/converge.h"
+#include "engine/hashtree.h"
+#include "engine/image.h"
+#include "engine/install_private.h"
+#include "engine/payload.h"
+#include "engine/receipt.h"
+#include "engine/target.h"
+#include "engine/verify.h"
+#include "fetch/fetcher.h"
+#include "machine/machine.h"
+
+/** The running slot's blocks. */
+struct running {
+	struct machine *machine;
+	struct partition *partition; /* NULL: there are none to be had */
+	uint64_t size;               /* bytes that count */
+	struct buffer map_bytes;
+	struct chunkmap map;
+	bool has_map;
+};
+
+static void running_done(struct running *running)
+{
+	if (running->machine)
+		running->machine->ops->partition_close(running->machine, running->partition);
+	buffer_done(&running->map_bytes);
+}
+
+/* --- the boot file --- */
+
+/* A slot may hold it already, bound: then it is not fetched. */
+static int find_boot(struct install *install, bool *ret, struct error *error)
+{
+	const struct manifest_payload *payload = install->chunked.boot.payload;
+	const enum slot slots[] = { install->slot, install->running };
+	int r = 0;
+
+	*ret = false;
+	for (size_t i = 0; r == 0 && !*ret && i < 2; i++)
+		if (slots[i] != SLOT_NONE)
+			r = bootfile_find(install->context, slots[i],
+				&install->records.of[slots[i]], payload, &install->boot.bytes, ret,
+				error);
+	return r;
+}
+
+static int fetch_boot(struct install *install, struct error *error)
+{
+	const struct chunked_payload *boot = &install->chunked.boot;
+	int r;
+
+	r = chunked_go_to(&install->chunked, install->fetcher, boot, error);
+	if (r < 0)
+		return r;
+	return payload_fetch(install->context, install->fetcher, &install->chunked.entry,
+		boot->payload, &boot->map, &install->boot.bytes, error);
+}
+
+/* UKI and manifest must name one root hash. */
+static int check_lock_step(const struct install *install, struct error *error)
+{
+	const char *named = install->boot.verity.root_hash;
+	const char *wanted = install->chunked.system.payload->root_hash;
+
+	if (!*named || !*wanted || strcmp(named, wanted) == 0)
+		return 0;
+	return error_set(error, ERROR_REFUSED, EBADMSG,
+		"UKI and image do not belong together: the UKI's command line names the root hash "
+		"%s, the manifest %s",
+		named, wanted);
+}
+
+static int get_boot(struct install *install, struct error *error)
+{
+	const char *name = install->chunked.boot.payload->name;
+	bool found;
+	int r;
+
+	r = find_boot(install, &found, error);
+	if (r == 0 && !found)
+		r = fetch_boot(install, error);
+	if (r == 0)
+		r = bootfile_check(install->context, install->slot, &install->boot, name, error);
+	if (r < 0)
+		return r;
+	install->boot.found = found;
+	install->result->boot_size = install->boot.bytes.size;
+	return check_lock_step(install, error);
+}
+
+/* --- the image --- */
+
+static uint64_t recorded_size(const struct record *record)
+{
+	const struct state *state = &record->state;
+
+	for (size_t i = 0; record->readable && i < state->payload_count; i++)
+		if (strcmp(state->payloads[i].role, MANIFEST_ROLE_SYSTEM) == 0)
+			return state->payloads[i].size;
+	return UINT64_MAX;
+}
+
+/* A slot without a receipt, or whose map was lost, is scanned. */
+static void find_map(struct install *install, struct running *running)
+{
+	const struct manifest_payload *payload;
+	AUTO_RECEIPT struct receipt receipt = { 0 };
+
+	if (receipt_read(install->context, install->running, &receipt, NULL) < 0)
+		return;
+	payload = manifest_find(&receipt.manifest, MANIFEST_ROLE_SYSTEM, install->running);
+	running->has_map = payload
+			   && receipt_find_map(install->context, install->running, payload,
+				   &running->map_bytes, &running->map);
+}
+
+/* Without it, everything that is not kept is fetched. */
+static void open_running(struct install *install, struct running *running)
+{
+	struct context *context = install->context;
+	struct machine *machine = context->machine;
+	struct error why = { 0 };
+	uint64_t capacity;
+
+	if (install->running == SLOT_NONE)
+		return;
+	running->machine = machine;
+	if (machine->ops->partition_open(machine, context->config.system_device[install->running],
+		    PARTITION_READ, &running->partition, &why)
+		< 0) {
+		report_note(&context->observer.report,
+			"Nothing can be taken from the running slot: %s", why.text);
+		return;
+	}
+	capacity = machine->ops->partition_size(machine, running->partition);
+	running->size = recorded_size(&install->records.of[install->running]);
+	if (running->size > capacity)
+		running->size = capacity;
+	find_map(install, running);
+	if (running->has_map && running->map.size > running->size)
+		running->has_map = false;
+}
+
+static void count(struct install *install, const struct converge *converge)
+{
+	const struct converge_counts counts = converge_counts(converge);
+	struct bistable_result *result = install->result;
+	struct progress *progress = &install->context->progress;
+
+	result->kept = counts.kept + (install->boot.found ? install->boot.bytes.size : 0);
+	result->copied = counts.copied;
+	result->to_fetch = counts.frames;
+	progress->kept = result->kept;
+	progress->copied = result->copied;
+}
+
+static int plan(struct install *install, struct running *running, struct converge *converge,
+	struct error *error)
+{
+	int r;
+
+	r = converge_look(converge, error);
+	if (r == 0 && !converge_is_done(converge))
+		open_running(install, running);
+	if (r == 0)
+		r = converge_find(converge, running->partition, running->size,
+			running->has_map ? &running->map : NULL, error);
+	count(install, converge);
+	return r;
+}
+
+static int fetch(struct install *install, struct converge *converge, struct error *error)
+{
+	const struct chunked_payload *system = &install->chunked.system;
+	int r;
+
+	if (converge_counts(converge).fetched == 0)
+		return 0;
+	r = chunked_go_to(&install->chunked, install->fetcher, system, error);
+	if (r < 0)
+		return r;
+	return converge_fetch(
+		converge, install->fetcher, &install->chunked.entry, system->payload->name, error);
+}
+
+static int write_image(struct install *install, struct converge *converge, struct error *error)
+{
+	int r;
+
+	if (converge_is_done(converge))
+		return 0;
+	r = target_begin(install->target, error);
+	if (r == 0)
+		r = converge_copy(converge, error);
+	if (r == 0)
+		r = fetch(install, converge, error);
+	/* Of a stream, the end tells whether it was whole. */
+	if (r == 0 && !fetcher_is_seekable(install->fetcher))
+		r = chunked_go_to_end(&install->chunked, install->fetcher, error);
+	if (r == 0)
+		r = target_finish(install->target, error);
+	count(install, converge);
+	return r < 0 ? r : converge_read_back(converge, error);
+}
+
+/* The tree in the image, as far as its top: every block below has a signed digest. */
+static int check_tree(struct install *install, const struct image *image, struct error *error)
+{
+	const struct cmdline_verity *named = &install->boot.verity;
+	const struct report *report = &install->context->observer.report;
+	struct verify_tree tree;
+	int r;
+
+	if (!verify_find_tree(named, image, report, &tree))
+		return 0;
+	r = hashtree_check_top(install->context->machine, target_partition(install->target),
+		image->size, &tree, error);
+	if (r == -EBADMSG && error)
+		error->kind = ERROR_REFUSED;
+	return r;
+}
+
+static int converge_image_onto(struct install *install, struct error *error)
+{
+	CLEANUP(running_done) struct running running = { 0 };
+	AUTO_CONVERGE struct converge *converge = NULL;
+	int r;
+
+	r = converge_new(
+		install->context, install->target, &install->chunked.system.map, &converge, error);
+	if (r == 0)
+		r = plan(install, &running, converge, error);
+	if (r < 0 || install->options->dry_run)
+		return r;
+	r = write_image(install, converge, error);
+	if (r == 0)
+		r = check_tree(install, converge_image(converge), error);
+	if (r < 0)
+		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
+			target_device(install->target));
+	return r;
+}
+
+static int check_sizes(struct install *install, struct error *error)
+{
+	const struct chunked *chunked = &install->chunked;
+	bool remove_first;
+	int r;
+
+	install->result->boot_size = chunked->boot.payload->size;
+	install->result->system_size = chunked->system.payload->size;
+	r = install_check_size(
+		install, chunked->system.payload->name, chunked->system.payload->size, error);
+	return r < 0 ? r
+		     : bootfile_check_space(install->context, install->slot,
+			     chunked->boot.payload->size, &remove_first, error);
+}
+
+int install_chunked(struct install *install, struct error *error)
+{
+	const struct trust_settings settings = install_trust(install);
+	const struct manifest_payload *system;
+	int r;
+
+	r = chunked_read_head(&install->chunked, install->context, install->fetcher, &settings,
+		install->slot, error);
+	if (r == 0)
+		r = check_sizes(install, error);
+	if (r < 0)
+		return r;
+	if (!install->options->dry_run)
+		install_refresh_removable(install);
+	system = install->chunked.system.payload;
+	install->system.size = system->size;
+	memcpy(install->system.sha256, system->sha256, SHA256_SIZE);
+	r = get_boot(install, error);
+	return r < 0 ? r : converge_image_onto(install, error);
+}

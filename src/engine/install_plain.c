@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Plain bundles: what a ZIP says of itself, and an image that streams by once. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "engine/context.h"
+#include "engine/install_private.h"
+#include "engine/stream.h"
+#include "engine/target.h"
+#include "engine/verify.h"
+#include "engine/writer.h"
+#include "fetch/fetcher.h"
+
+#define READ_SIZE (256u << 10)
+
+/* What the bundle's directory tells before anything is fetched. */
+static int check_sizes(struct install *install, struct error *error)
+{
+	struct bundle_payload payload;
+	bool remove_first;
+	int r;
+
+	install->result->boot_size = install->result->system_size = UINT64_MAX;
+	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_SYSTEM, &payload)) {
+		install->result->system_size = payload.size;
+		r = install_check_size(install, payload.name, payload.size, error);
+		if (r < 0)
+			return r;
+	}
+	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_BOOT, &payload)) {
+		install->result->boot_size = payload.size;
+		return bootfile_check_space(
+			install->context, install->slot, payload.size, &remove_first, error);
+	}
+	return 0;
+}
+
+/* The next bytes of the image, to where they are checked and written, or (dry run) nowhere. */
+static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, struct error *error)
+{
+	struct stream *stream = install->stream;
+	uint8_t *data = scratch;
+	size_t size = READ_SIZE;
+	int r;
+
+	r = scratch ? 0 : stream_room(stream, &data, &size, error);
+	if (r == 0)
+		r = fetcher_read(install->fetcher, data, size, ret_got, error);
+	return r < 0 || scratch ? r : stream_commit(stream, *ret_got, error);
+}
+
+/* A table on the command line says all of the tree beforehand, if the boot file came first. */
+static int expect_tree(struct install *install, struct error *error)
+{
+	const struct cmdline_verity *named = &install->boot.verity;
+	struct verify_tree tree;
+
+	if (!verify_tree_of_table(named, &tree) || !verify_tree_set_root(&tree, named))
+		return 0;
+	return stream_expect_tree(install->stream, &tree, error);
+}
+
+static int read_system(
+	struct install *install, const struct bundle_payload *payload, struct error *error)
+{
+	struct context *context = install->context;
+	bool dry_run = install->options->dry_run;
+	AUTO_FREE uint8_t *scratch = dry_run ? malloc(READ_SIZE) : NULL;
+	uint64_t done = 0;
+	size_t got = 1;
+	int r;
+
+	if (dry_run && !scratch)
+		return error_memory(error);
+	/* In a stream, this is the first that is known of it. */
+	r = install_check_size(install, payload->name, payload->size, error);
+	if (r == 0 && !dry_run)
+		r = stream_open(install->target, &install->stream, error);
+	if (r == 0 && !dry_run)
+		r = expect_tree(install, error);
+	if (r < 0)
+		return r;
+	context_begin_phase(context, "system", payload->size);
+	while (got > 0) {
+		if (context_cancelled(context))
+			return error_failed(error, ECANCELED, "interrupted");
+		r = pass_on(install, scratch, &got, error);
+		if (r == 0)
+			r = target_check_size(install->target, done += got, error);
+		if (r < 0)
+			return r;
+		context->progress.fetched = fetcher_received(install->fetcher);
+		context->progress.written = target_written(install->target);
+		context_progress(context, done);
+	}
+	install->result->system_size = done;
+	r = dry_run ? 0 : stream_finish(install->stream, error);
+	context->progress.written = target_written(install->target);
+	return r;
+}
+
+static int read_boot(
+	struct install *install, const struct bundle_payload *payload, struct error *error)
+{
+	bool remove_first;
+	int r;
+
+	r = bootfile_read(
+		install->context, install->fetcher, payload, install->slot, &install->boot, error);
+	if (r < 0)
+		return r;
+	install->result->boot_size = install->boot.bytes.size;
+	/* In a stream its size was not known before. */
+	return bootfile_check_space(
+		install->context, install->slot, install->boot.bytes.size, &remove_first, error);
+}
+
+/* A dry run looks at the boot file only, unless the bundle is a stream: then there is no other way.
+ */
+static int read_payloads(struct install *install, struct error *error)
+{
+	bool boot_only = install->options->dry_run && fetcher_is_seekable(install->fetcher);
+	struct bundle_payload payload;
+	int r;
+
+	while ((r = fetcher_next(install->fetcher, &payload, error)) > 0) {
+		r = payload.role == BUNDLE_ROLE_BOOT ? read_boot(install, &payload, error)
+						     : read_system(install, &payload, error);
+		if (r < 0 || boot_only)
+			return r;
+	}
+	return r;
+}
+
+static int verify(struct install *install, struct error *error)
+{
+	const struct image *image = stream_image(install->stream);
+	struct verify_tree tree;
+	bool found = !image->tree_checked
+		     && verify_find_tree(&install->boot.verity, image,
+			     &install->context->observer.report, &tree);
+	int r;
+
+	r = verify_image(install->context, target_partition(install->target), image,
+		found ? &tree : NULL, error);
+	if (r < 0)
+		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
+			target_device(install->target));
+	return r;
+}
+
+int install_plain(struct install *install, struct error *error)
+{
+	const struct trust_settings settings = install_trust(install);
+	const struct image *image;
+	int r;
+
+	r = trust_unsigned(install->context, &settings, error);
+	if (r == 0)
+		r = check_sizes(install, error);
+	if (r < 0)
+		return r;
+	if (!install->options->dry_run)
+		install_refresh_removable(install);
+	r = read_payloads(install, error);
+	if (r < 0 || install->options->dry_run)
+		return r;
+	image = stream_image(install->stream);
+	install->system.size = image->size;
+	memcpy(install->system.sha256, image->sha256, SHA256_SIZE);
+	return verify(install, error);
+}
