@@ -15,6 +15,8 @@
 #include "engine/doctor.h"
 #include "engine/inspect.h"
 #include "engine/install.h"
+#include "engine/repair.h"
+#include "engine/slotcheck.h"
 #include "machine/machine.h"
 #include "maker/maker.h"
 
@@ -62,6 +64,9 @@ static void on_progress(void *context, const struct progress *progress)
 		.total = progress->total,
 		.fetched = progress->fetched,
 		.written = progress->written,
+		.kept = progress->kept,
+		.copied = progress->copied,
+		.requests = progress->requests,
 	};
 
 	if (bistable->options.event)
@@ -121,6 +126,7 @@ const char *bistable_version(void)
 void bistable_result_done(struct bistable_result *result)
 {
 	free(result->version);
+	free(result->signer);
 	free(result->fallback);
 	*result = (struct bistable_result){ 0 };
 }
@@ -151,6 +157,17 @@ int bistable_install(struct bistable *bistable, const struct bistable_install_op
 	if (options->slot && slot_from_letter(options->slot) == SLOT_NONE)
 		return give(no_slot(options->slot, &why), &why, error);
 	r = install_run(bistable->context, options, &result, &why);
+	return give_result(r, &result, ret, &why, error);
+}
+
+int bistable_repair(struct bistable *bistable, const struct bistable_install_options *options,
+	struct bistable_result *ret, struct bistable_error *error)
+{
+	struct bistable_result result = { 0 };
+	struct error why = { 0 };
+	int r;
+
+	r = repair_run(bistable->context, options, &result, &why);
 	return give_result(r, &result, ret, &why, error);
 }
 
@@ -233,6 +250,17 @@ int bistable_doctor(
 	struct error why = { 0 };
 
 	return give(doctor_run(bistable->context, ret, &why), &why, error);
+}
+
+int bistable_verify(struct bistable *bistable, char slot, struct bistable_report **ret,
+	struct bistable_error *error)
+{
+	struct error why = { 0 };
+
+	if (slot && slot_from_letter(slot) == SLOT_NONE)
+		return give(no_slot(slot, &why), &why, error);
+	return give(
+		slotcheck_run(bistable->context, slot_from_letter(slot), ret, &why), &why, error);
 }
 
 int bistable_uki_inspect(struct bistable *bistable, const char *file, char slot,

@@ -40,12 +40,16 @@ enum bistable_event_kind {
 /** What happens during an operation. Borrowed for the length of the call. */
 struct bistable_event {
 	enum bistable_event_kind kind;
-	const char *text;  /* note, warning: one sentence; progress: NULL */
-	const char *phase; /* progress: "boot", "system" or "verify" */
+	const char *text; /* note, warning: one sentence; progress: NULL */
+	/* progress: "boot", "compare", "scan", "copy", "system" or "verify" */
+	const char *phase;
 	uint64_t done;     /* progress: bytes of this phase */
 	uint64_t total;    /* progress: bytes of this phase, UINT64_MAX when unknown */
 	uint64_t fetched;  /* progress: bytes received from the source so far */
 	uint64_t written;  /* progress: bytes written to the slot so far */
+	uint64_t kept;     /* progress: bytes that the slot held already */
+	uint64_t copied;   /* progress: bytes that are taken from the running slot */
+	uint64_t requests; /* progress: sent to the server so far */
 };
 
 struct bistable_options {
@@ -95,10 +99,13 @@ struct bistable_install_options {
 struct bistable_result {
 	char slot;     /* 'A' or 'B' */
 	char *version; /* NULL: unknown */
-	bool unsigned_bundle;
+	char *signer;  /* of a signature that was verified; NULL */
+	char signer_sha256[65];
+	bool unsigned_bundle;                /* nothing vouches for it */
 	bool dry_run;                        /* nothing was changed */
 	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
 	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
+	bool chunked;                        /* a bundle of format 1: the next three count */
 	uint64_t kept;                       /* bytes of the payloads that the slot held already */
 	uint64_t copied;      /* bytes of the payloads that were taken from the running slot */
 	uint64_t to_fetch;    /* bytes of the bundle that held the rest of the image */
@@ -118,6 +125,14 @@ void bistable_result_done(struct bistable_result *result);
  * startable; a target that was touched and not completed stays inactive.
  */
 int bistable_install(struct bistable *bistable, const struct bistable_install_options *options,
+	struct bistable_result *ret, struct bistable_error *error);
+
+/**
+ * Puts the other slot right where it is not as it was installed: from the running slot and from the
+ * bundle that it was installed from, at options->source (NULL: where it came from). What the slot
+ * is (confirmed, bad) stays; nothing is activated. Refused when the bundle is another one.
+ */
+int bistable_repair(struct bistable *bistable, const struct bistable_install_options *options,
 	struct bistable_result *ret, struct bistable_error *error);
 
 /** Starts the other slot next, if it is complete (else BISTABLE_NOTHING). */
@@ -210,16 +225,30 @@ struct bistable_check {
 	const char *advice; /* what to do, one sentence; NULL: nothing */
 };
 
+/** Bytes of a slot's image that are not as they were installed: from `start` to before `end`. */
+struct bistable_damage {
+	char slot; /* 'A' or 'B' */
+	uint64_t start, end;
+};
+
 /** Free with bistable_report_free(). */
 struct bistable_report {
 	enum bistable_level worst;
 	struct bistable_check *checks; /* always the same ones in the same order */
 	size_t check_count;
+	struct bistable_damage *damage; /* that bistable_verify() found, by slot and place */
+	size_t damage_count;
 };
 
 /** Looks for what is wrong or will be. Takes no lock, changes nothing, needs no privileges. */
 int bistable_doctor(
 	struct bistable *bistable, struct bistable_report **ret, struct bistable_error *error);
+/**
+ * Checks a slot ('A', 'B'; 0: both) against what was installed: signature, boot file and every byte
+ * of the image. Takes no lock, changes nothing.
+ */
+int bistable_verify(struct bistable *bistable, char slot, struct bistable_report **ret,
+	struct bistable_error *error);
 /** NULL is fine. */
 void bistable_report_free(struct bistable_report *report);
 

@@ -121,6 +121,8 @@ char cli_slot_from_text(const char *text);
 int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_status(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_doctor(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_verify(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_repair(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_good(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_bad(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error);

@@ -1,71 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
-#include <string.h>
+#include <bistable/bistable.h>
 
 #include "cli/cli.h"
-#include "cli/json.h"
-#include "cli/terminal.h"
-
-static json_t *report_json(const struct bistable_report *report)
-{
-	json_t *checks = json_array();
-
-	for (size_t i = 0; i < report->check_count; i++) {
-		const struct bistable_check *check = &report->checks[i];
-		json_t *item = json_pack("{s:s, s:s, s:o, s:o}", "name", check->name, "level",
-			bistable_level_name(check->level), "what", json_text(check->what), "advice",
-			json_text(check->advice));
-
-		if (json_array_append_new(checks, item) < 0) {
-			json_decref(checks);
-			return NULL;
-		}
-	}
-	return json_pack("{s:i, s:s, s:o}", "schema", JSON_SCHEMA, "worst",
-		bistable_level_name(report->worst), "checks", checks);
-}
-
-static enum paint paint_of(enum bistable_level level)
-{
-	switch (level) {
-	case BISTABLE_LEVEL_OK:
-		return PAINT_GOOD;
-	case BISTABLE_LEVEL_WARNING:
-		return PAINT_DOUBT;
-	case BISTABLE_LEVEL_PROBLEM:
-		break;
-	}
-	return PAINT_BAD;
-}
-
-static void print_check(const struct bistable_check *check)
-{
-	printf("  ");
-	terminal_print(stdout, paint_of(check->level), "%-8s", bistable_level_name(check->level));
-	printf(" %-15s", check->name);
-	terminal_print(stdout, PAINT_NONE, "%s\n", check->what);
-	if (check->advice)
-		printf("%26s%s\n", "-> ", check->advice);
-}
-
-static void print_report(const struct bistable_report *report)
-{
-	const char *group = "";
-	size_t count[3] = { 0 };
-
-	for (size_t i = 0; i < report->check_count; i++) {
-		const struct bistable_check *check = &report->checks[i];
-
-		if (strcmp(check->group, group) != 0)
-			terminal_print(stdout, PAINT_BOLD, "%s\n", check->group);
-		group = check->group;
-		print_check(check);
-		count[check->level]++;
-	}
-	printf("\n%zu ok, %zu warning%s, %zu problem%s\n", count[BISTABLE_LEVEL_OK],
-		count[BISTABLE_LEVEL_WARNING], count[BISTABLE_LEVEL_WARNING] == 1 ? "" : "s",
-		count[BISTABLE_LEVEL_PROBLEM], count[BISTABLE_LEVEL_PROBLEM] == 1 ? "" : "s");
-}
+#include "cli/report.h"
 
 int cmd_doctor(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
 {
@@ -75,13 +12,21 @@ int cmd_doctor(struct cli *cli, struct bistable *bistable, struct bistable_error
 	r = bistable_doctor(bistable, &report, error);
 	if (r < 0)
 		return r;
-	progress_finish(&cli->progress);
-	if (cli->json)
-		r = json_write_document(report_json(report), error);
-	else
-		print_report(report);
-	if (report->worst == BISTABLE_LEVEL_PROBLEM)
-		cli->code = BISTABLE_FAILED;
-	bistable_report_free(report);
-	return r;
+	return report_show(cli, report, error);
+}
+
+int cmd_verify(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+{
+	struct bistable_report *report = NULL;
+	char slot = 0;
+	int r;
+
+	if (cli->word_count > 0) {
+		slot = cli_slot_from_text(cli->words[0]);
+		if (!slot)
+			return cli_usage_error(
+				error, "verify '%s': expected A or B", cli->words[0]);
+	}
+	r = bistable_verify(bistable, slot, &report, error);
+	return r < 0 ? r : report_show(cli, report, error);
 }

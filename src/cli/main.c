@@ -31,6 +31,18 @@ static const struct cli_command commands[] = {
 		"about what it finds. Changes nothing and takes no lock. Exits with 1 if there\n"
 		"is a problem; warnings alone exit with 0.",
 		0, 0, 0, CLI_JSON_DOCUMENT, true, cmd_doctor },
+	{ "verify", "[SLOT]", "check slots against what was installed",
+		"Compares a slot (A or B; both, unless named) with what was installed: the\n"
+		"signature of its receipt, the boot file, and every byte of the image. Changes\n"
+		"nothing and takes no lock. Exits with 1 if something is wrong.",
+		0, 0, 1, CLI_JSON_DOCUMENT, true, cmd_verify },
+	{ "repair", "[SOURCE]", "put the other slot right",
+		"Checks both slots. What is wrong with the one that does not run is put right,\n"
+		"from the running slot and from the bundle that it was installed from: at\n"
+		"SOURCE, or where it came from. Nothing is fetched when nothing is wrong. What is\n"
+		"wrong with the running slot is only told: exit code 1.",
+		CLI_BIT(CLI_ALLOW_UNSIGNED) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_HEADER), 0, 1,
+		CLI_JSON_LINES, false, cmd_repair },
 	{ "mark-good", "", "confirm the running slot",
 		"Confirms the running slot: from now on it is what a cold boot starts. Boot\n"
 		"entries that are missing are made again. A second call changes nothing.",
@@ -201,7 +213,7 @@ static int run(struct cli *cli, struct bistable_error *error)
 	bistable_close(bistable);
 	if (r < 0 && interrupted && (error->number == ECANCELED || error->number == EINTR))
 		snprintf(error->text, sizeof(error->text),
-			cli->command->run == cmd_install
+			cli->command->run == cmd_install || cli->command->run == cmd_repair
 				? "interrupted; the old slot is intact, installing again is safe"
 				: "interrupted");
 	return r;

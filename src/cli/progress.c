@@ -70,9 +70,24 @@ static void format_amount(const struct progress_point *point, char *out, size_t 
 	snprintf(out, size, "%s of %s  %d %%", done, total, percent(point->done, point->total));
 }
 
+/* "1.2 GiB kept, 20.0 MiB copied, 103.0 MiB fetched, 300.0 MiB written" */
+static void format_counters(const struct progress_point *point, char *out, size_t size)
+{
+	char kept[16], copied[16], fetched[16], written[16];
+	int length = 0;
+
+	terminal_size(point->kept, kept);
+	terminal_size(point->copied, copied);
+	terminal_size(point->fetched, fetched);
+	terminal_size(point->written, written);
+	if (point->kept > 0 || point->copied > 0)
+		length = snprintf(out, size, "%s kept, %s copied, ", kept, copied);
+	snprintf(out + length, size - (size_t)length, "%s fetched, %s written", fetched, written);
+}
+
 static void show_live(struct progress *progress)
 {
-	char amount[64], rate[24] = "", left[32], line[160];
+	char amount[64], rate[24] = "", left[32], counters[96], line[256];
 	size_t columns = terminal_columns(stderr);
 
 	format_amount(&progress->last, amount, sizeof(amount));
@@ -83,7 +98,9 @@ static void show_live(struct progress *progress)
 		snprintf(rate, sizeof(rate), "  %s/s", speed);
 	}
 	format_left(progress, left, sizeof(left));
-	snprintf(line, sizeof(line), "%-7s %s%s%s", progress->last.phase, amount, rate, left);
+	format_counters(&progress->last, counters, sizeof(counters));
+	snprintf(line, sizeof(line), "%-7s %s%s%s  (%s)", progress->last.phase, amount, rate, left,
+		counters);
 	if (strlen(line) >= columns)
 		line[columns - 1] = '\0'; /* a wrapped line could not be rewritten */
 	terminal_clear_line(stderr);
@@ -94,14 +111,13 @@ static void show_live(struct progress *progress)
 
 static void show_plain(struct progress *progress)
 {
-	char amount[64], fetched[16], written[16];
+	char amount[64], counters[96];
 
 	format_amount(&progress->last, amount, sizeof(amount));
 	terminal_print(stderr, PAINT_NONE, "%s: %s", progress->last.phase, amount);
 	if (progress->verbose) {
-		terminal_size(progress->last.fetched, fetched);
-		terminal_size(progress->last.written, written);
-		fprintf(stderr, " (%s fetched, %s written)", fetched, written);
+		format_counters(&progress->last, counters, sizeof(counters));
+		fprintf(stderr, " (%s)", counters);
 	}
 	fputc('\n', stderr);
 }
@@ -111,10 +127,12 @@ static void show_json(struct progress *progress)
 	const struct progress_point *point = &progress->last;
 	struct bistable_error ignored;
 
-	json_write_line(json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "event", "progress", "phase",
-				json_text(point->phase), "done", json_size(point->done), "total",
-				json_size(point->total), "fetched", json_size(point->fetched),
-				"written", json_size(point->written)),
+	json_write_line(
+		json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "progress",
+			"phase", json_text(point->phase), "done", json_size(point->done), "total",
+			json_size(point->total), "fetched", json_size(point->fetched), "written",
+			json_size(point->written), "kept", json_size(point->kept), "copied",
+			json_size(point->copied), "requests", json_size(point->requests)),
 		&ignored);
 }
 
@@ -179,6 +197,9 @@ static void count(struct progress *progress, const struct bistable_event *event)
 	progress->last.total = event->total;
 	progress->last.fetched = event->fetched;
 	progress->last.written = event->written;
+	progress->last.kept = event->kept;
+	progress->last.copied = event->copied;
+	progress->last.requests = event->requests;
 	progress->shown = false;
 	if (first) {
 		progress->started = true;

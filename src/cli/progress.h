@@ -24,6 +24,9 @@ struct progress_point {
 	uint64_t total;   /* bytes, UINT64_MAX when unknown */
 	uint64_t fetched; /* bytes */
 	uint64_t written; /* bytes */
+	uint64_t kept;    /* bytes */
+	uint64_t copied;  /* bytes */
+	uint64_t requests;
 };
 
 /** Turns the library's events into output. */

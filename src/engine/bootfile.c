@@ -195,8 +195,8 @@ static bool was_installed(const struct record *record, const struct manifest_pay
 	return false;
 }
 
-int bootfile_find(struct context *context, enum slot slot, const struct record *record,
-	const struct manifest_payload *payload, struct buffer *out, bool *ret, struct error *error)
+int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[SHA256_SIZE],
+	struct buffer *ret_bytes, bool *ret, struct error *error)
 {
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	uint8_t digest[SHA256_SIZE];
@@ -204,21 +204,30 @@ int bootfile_find(struct context *context, enum slot slot, const struct record *
 	int r;
 
 	*ret = false;
-	/* Whatever is wrong with the file, the bundle has it, too. */
-	if (!was_installed(record, payload)
-		|| context->machine->ops->esp_read(context->machine, context->esp,
-			   context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, NULL)
-			   < 0
-		|| uki_parse(span_of(&bytes), &uki, NULL) < 0
+	r = context->machine->ops->esp_read(context->machine, context->esp,
+		context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, error);
+	if (r < 0)
+		return r;
+	if (uki_parse(span_of(&bytes), &uki, NULL) < 0
 		|| uki_bind(&uki, bytes.data, context->config.bound[slot],
 			   context->config.placeholder, NULL, NULL)
 			   < 0)
 		return 0;
 	r = sha256_of(bytes.data, bytes.size, digest, error);
-	*ret = r == 0 && memcmp(digest, payload->sha256, SHA256_SIZE) == 0;
-	if (*ret)
-		*out = buffer_take(&bytes);
+	*ret = r == 0 && memcmp(digest, sha256, SHA256_SIZE) == 0;
+	if (*ret && ret_bytes)
+		*ret_bytes = buffer_take(&bytes);
 	return r;
+}
+
+bool bootfile_find(struct context *context, enum slot slot, const struct record *record,
+	const struct manifest_payload *payload, struct buffer *ret)
+{
+	bool is = false;
+
+	/* Whatever is wrong with the file, the bundle has it, too. */
+	return was_installed(record, payload)
+	       && bootfile_is(context, slot, payload->sha256, ret, &is, NULL) == 0 && is;
 }
 
 /* Bytes of a file on the ESP; 0 when it is absent. */

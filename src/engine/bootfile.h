@@ -30,11 +30,15 @@ struct bootfile {
 };
 
 /**
- * Whether the boot file on the ESP of a slot (whose record it is) is this payload, bound to that
- * slot; then its bytes, not bound, are appended to `out`.
+ * Whether the boot file on the ESP of a slot is the one with this SHA-256 but for being bound to
+ * the slot. Then *ret_bytes (may be NULL), owned, is the file not bound.
  */
-int bootfile_find(struct context *context, enum slot slot, const struct record *record,
-	const struct manifest_payload *payload, struct buffer *out, bool *ret, struct error *error);
+int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[32],
+	struct buffer *ret_bytes, bool *ret, struct error *error);
+
+/** Whether a slot, whose record this is, has this payload for its boot file: *ret, owned, is it. */
+bool bootfile_find(struct context *context, enum slot slot, const struct record *record,
+	const struct manifest_payload *payload, struct buffer *ret);
 
 /** Checks the bytes that `file` has, and binds them to `slot`. `name`: of the payload. */
 int bootfile_check(struct context *context, enum slot slot, struct bootfile *file, const char *name,

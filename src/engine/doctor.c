@@ -11,41 +11,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
+#include "engine/checklist.h"
 #include "engine/context.h"
 #include "engine/doctor_private.h"
 #include "machine/machine.h"
 
 DEFINE_CLEANUP(report_freep, struct bistable_report *, bistable_report_free)
-
-const char *bistable_level_name(enum bistable_level level)
-{
-	static const char *const names[] = {
-		[BISTABLE_LEVEL_OK] = "ok",
-		[BISTABLE_LEVEL_WARNING] = "warning",
-		[BISTABLE_LEVEL_PROBLEM] = "problem",
-	};
-
-	return names[level];
-}
-
-__attribute__((format(printf, 5, 0))) static int conclude(struct doctor *doctor,
-	enum bistable_level level, const char *advice, struct error *error, const char *format,
-	va_list arguments)
-{
-	struct bistable_report *report = doctor->report;
-	struct bistable_check *check = &report->checks[report->check_count];
-
-	if (vasprintf(&check->what, format, arguments) < 0) {
-		check->what = NULL;
-		return error_memory(error);
-	}
-	check->level = level;
-	check->advice = advice;
-	report->check_count++;
-	if (level > report->worst)
-		report->worst = level;
-	return 0;
-}
 
 int doctor_ok(struct doctor *doctor, struct error *error, const char *format, ...)
 {
@@ -53,7 +24,7 @@ int doctor_ok(struct doctor *doctor, struct error *error, const char *format, ..
 	int r;
 
 	va_start(arguments, format);
-	r = conclude(doctor, BISTABLE_LEVEL_OK, NULL, error, format, arguments);
+	r = checklist_conclude(doctor->report, BISTABLE_LEVEL_OK, NULL, error, format, arguments);
 	va_end(arguments);
 	return r;
 }
@@ -65,7 +36,8 @@ int doctor_warning(
 	int r;
 
 	va_start(arguments, format);
-	r = conclude(doctor, BISTABLE_LEVEL_WARNING, advice, error, format, arguments);
+	r = checklist_conclude(
+		doctor->report, BISTABLE_LEVEL_WARNING, advice, error, format, arguments);
 	va_end(arguments);
 	return r;
 }
@@ -77,7 +49,8 @@ int doctor_problem(
 	int r;
 
 	va_start(arguments, format);
-	r = conclude(doctor, BISTABLE_LEVEL_PROBLEM, advice, error, format, arguments);
+	r = checklist_conclude(
+		doctor->report, BISTABLE_LEVEL_PROBLEM, advice, error, format, arguments);
 	va_end(arguments);
 	return r;
 }
@@ -298,14 +271,4 @@ int doctor_run(struct context *context, struct bistable_report **ret, struct err
 		return r;
 	*ret = TAKE(report);
 	return 0;
-}
-
-void bistable_report_free(struct bistable_report *report)
-{
-	if (!report)
-		return;
-	for (size_t i = 0; i < report->check_count; i++)
-		free(report->checks[i].what);
-	free(report->checks);
-	free(report);
 }

@@ -81,14 +81,68 @@ static int check_running(struct install *install, struct error *error)
 		slot_letter(install->running));
 }
 
+/* A repair brings nothing that had not been taken before. */
 struct trust_settings install_trust(const struct install *install)
 {
 	return (struct trust_settings){
 		.allow_unsigned = install->options->allow_unsigned,
-		.allow_downgrade = install->options->allow_downgrade,
+		.allow_downgrade = install->options->allow_downgrade || install->repair,
+		.allow_expired = install->repair,
 		.running = install->running == SLOT_NONE ? NULL
 							 : &install->records.of[install->running],
 	};
+}
+
+/* Where a slot that is to be repaired came from, unless somebody knows better. */
+static const char *find_source(const struct install *install)
+{
+	const struct record *record = &install->records.of[install->slot];
+
+	return install->options->source ? install->options->source : record->state.source;
+}
+
+static int check_repair(struct install *install, struct error *error)
+{
+	const struct record *record = &install->records.of[install->slot];
+	const char *source = find_source(install);
+
+	if (!install->repair)
+		return 0;
+	if (!record->exists && !record->has_boot_file)
+		return error_set(error, ERROR_NOTHING, ENOENT,
+			"slot %c holds nothing that could be repaired: install into it",
+			slot_letter(install->slot));
+	if (!source || (!install->options->source && !strchr(source, '/')))
+		return error_set(error, ERROR_USAGE, EINVAL,
+			"where slot %c came from is not recorded: name the bundle",
+			slot_letter(install->slot));
+	return 0;
+}
+
+int install_check_same(struct install *install, struct error *error)
+{
+	const struct record *record = &install->records.of[install->slot];
+	AUTO_RECEIPT struct receipt receipt = { 0 };
+	bool has_receipt;
+
+	if (!install->repair)
+		return 0;
+	has_receipt = receipt_read(install->context, install->slot, &receipt, NULL) == 0;
+	install->keeps = has_receipt
+			 && span_equal(span_of(&receipt.manifest_bytes),
+				 span_of(&install->chunked.manifest_bytes));
+	/* An install that broke off has no receipt: any bundle may be put into the slot. */
+	if (install->keeps || (!has_receipt && !record_complete(record)))
+		return 0;
+	if (!has_receipt)
+		return error_set(error, ERROR_REFUSED, ENOENT,
+			"slot %c has no receipt, since it came in a plain bundle or from the "
+			"factory: 'bistable install --activate=none' writes what differs",
+			slot_letter(install->slot));
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"the bundle at '%s' is not the one that slot %c was installed from (version %s)",
+		fetcher_name(install->fetcher), slot_letter(install->slot),
+		receipt.manifest.version);
 }
 
 static int open_bundle(struct install *install, struct error *error)
@@ -109,7 +163,7 @@ static int open_bundle(struct install *install, struct error *error)
 	}
 	install->source_options = context_source_options(install->context, &install->headers);
 	return fetcher_open(
-		install->options->source, &install->source_options, &install->fetcher, error);
+		find_source(install), &install->source_options, &install->fetcher, error);
 }
 
 int install_check_size(
@@ -183,6 +237,10 @@ static int fresh_record(struct install *install, struct record *record, struct e
 {
 	int r;
 
+	if (install->keeps) {
+		record->state.complete = false;
+		return 0;
+	}
 	state_done(&record->state);
 	record->state = (struct state){ .complete = false };
 	r = set_text(&record->state.source, fetcher_name(install->fetcher), error);
@@ -211,7 +269,7 @@ int install_begin(void *opaque, struct error *error)
 		r = install->context->boot->ops->disable(
 			install->context->boot, install->slot, error);
 	/* What the slot held before is no more what it holds. */
-	if (r == 0)
+	if (r == 0 && !install->keeps)
 		r = receipt_remove(install->context, install->slot, error);
 	install->begun = r == 0;
 	return r;
@@ -290,7 +348,7 @@ static int finish(struct install *install, struct error *error)
 		r = complete(install, error);
 	if (r == 0)
 		r = prepare(install, error);
-	if (r == 0)
+	if (r == 0 && !record->state.bad)
 		r = context->boot->ops->enable(context->boot, install->slot, error);
 	/* The partition is released before anything starts it. */
 	stream_close(TAKE(install->stream));
@@ -312,6 +370,16 @@ static void describe(struct install *install)
 		result->activation = install->options->activation == BISTABLE_ACTIVATE_DEFAULT
 					     ? install->context->config.activation
 					     : install->options->activation;
+}
+
+static int describe_signer(struct install *install, struct error *error)
+{
+	const struct trust *trust = &install->chunked.trust;
+	struct bistable_result *result = install->result;
+
+	result->unsigned_bundle = !trust->verified;
+	memcpy(result->signer_sha256, trust->signer.fingerprint, sizeof(result->signer_sha256));
+	return set_text(&result->signer, trust->signer.subject, error);
 }
 
 static int run(struct install *install, struct error *error)
@@ -336,6 +404,8 @@ static int run(struct install *install, struct error *error)
 	if (r == 0)
 		r = check_running(install, error);
 	if (r == 0)
+		r = check_repair(install, error);
+	if (r == 0)
 		r = target_open(
 			context, install->slot, install_begin, install, &install->target, error);
 	if (r == 0)
@@ -345,7 +415,8 @@ static int run(struct install *install, struct error *error)
 	describe(install);
 	r = fetcher_is_plain(install->fetcher) ? install_plain(install, error)
 					       : install_chunked(install, error);
-	install->result->unsigned_bundle = !install->chunked.trust.verified;
+	if (r == 0)
+		r = describe_signer(install, error);
 	if (r == 0 && !install->options->dry_run)
 		r = finish(install, error);
 	return r < 0 ? r : set_text(&install->result->version, version(install), error);
@@ -359,8 +430,8 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-int install_run(struct context *context, const struct bistable_install_options *options,
-	struct bistable_result *result, struct error *error)
+static int start(struct context *context, const struct bistable_install_options *options,
+	bool repair, struct bistable_result *result, struct error *error)
 {
 	/* The lock is released last. */
 	AUTO_CONTEXT_CLOSE struct context *open = context;
@@ -370,8 +441,9 @@ int install_run(struct context *context, const struct bistable_install_options *
 		.result = result,
 		.running = SLOT_NONE,
 		.slot = SLOT_NONE,
+		.repair = repair,
 	};
-	double start = seconds();
+	double began = seconds();
 	int r;
 
 	(void)open;
@@ -380,6 +452,21 @@ int install_run(struct context *context, const struct bistable_install_options *
 		result->fetched = fetcher_received(install.fetcher);
 		result->requests = fetcher_requests(install.fetcher);
 	}
-	result->seconds = seconds() - start;
+	result->seconds = seconds() - began;
 	return r;
+}
+
+int install_run(struct context *context, const struct bistable_install_options *options,
+	struct bistable_result *result, struct error *error)
+{
+	return start(context, options, false, result, error);
+}
+
+int install_repair(struct context *context, const struct bistable_install_options *options,
+	struct bistable_result *result, struct error *error)
+{
+	struct bistable_install_options own = *options;
+
+	own.activation = BISTABLE_ACTIVATE_NONE;
+	return start(context, &own, true, result, error);
 }

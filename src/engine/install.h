@@ -12,3 +12,12 @@ struct error;
  */
 int install_run(struct context *context, const struct bistable_install_options *options,
 	struct bistable_result *result, struct error *error);
+
+/**
+ * Installs into the other slot the bundle that is there already, so that what differs is put right;
+ * what the slot is (confirmed, bad) stays, and nothing is activated. An install that broke off is
+ * brought to its end. options->source NULL: where it came from. ERROR_REFUSED: another bundle, or a
+ * slot without a receipt.
+ */
+int install_repair(struct context *context, const struct bistable_install_options *options,
+	struct bistable_result *result, struct error *error);

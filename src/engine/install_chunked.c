@@ -40,19 +40,17 @@ static void running_done(struct running *running)
 /* --- the boot file --- */
 
 /* A slot may hold it already, bound: then it is not fetched. */
-static int find_boot(struct install *install, bool *ret, struct error *error)
+static bool find_boot(struct install *install)
 {
 	const struct manifest_payload *payload = install->chunked.boot.payload;
 	const enum slot slots[] = { install->slot, install->running };
-	int r = 0;
 
-	*ret = false;
-	for (size_t i = 0; r == 0 && !*ret && i < 2; i++)
-		if (slots[i] != SLOT_NONE)
-			r = bootfile_find(install->context, slots[i],
-				&install->records.of[slots[i]], payload, &install->boot.bytes, ret,
-				error);
-	return r;
+	for (size_t i = 0; i < 2; i++)
+		if (slots[i] != SLOT_NONE
+			&& bootfile_find(install->context, slots[i], &install->records.of[slots[i]],
+				payload, &install->boot.bytes))
+			return true;
+	return false;
 }
 
 static int fetch_boot(struct install *install, struct error *error)
@@ -84,12 +82,10 @@ static int check_lock_step(const struct install *install, struct error *error)
 static int get_boot(struct install *install, struct error *error)
 {
 	const char *name = install->chunked.boot.payload->name;
-	bool found;
+	bool found = find_boot(install);
 	int r;
 
-	r = find_boot(install, &found, error);
-	if (r == 0 && !found)
-		r = fetch_boot(install, error);
+	r = found ? 0 : fetch_boot(install, error);
 	if (r == 0)
 		r = bootfile_check(install->context, install->slot, &install->boot, name, error);
 	if (r < 0)
@@ -258,6 +254,7 @@ static int check_sizes(struct install *install, struct error *error)
 	bool remove_first;
 	int r;
 
+	install->result->chunked = true;
 	install->result->boot_size = chunked->boot.payload->size;
 	install->result->system_size = chunked->system.payload->size;
 	r = install_check_size(
@@ -275,6 +272,8 @@ int install_chunked(struct install *install, struct error *error)
 
 	r = chunked_read_head(&install->chunked, install->context, install->fetcher, &settings,
 		install->slot, error);
+	if (r == 0)
+		r = install_check_same(install, error);
 	if (r == 0)
 		r = check_sizes(install, error);
 	if (r < 0)

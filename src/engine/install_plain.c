@@ -162,6 +162,8 @@ int install_plain(struct install *install, struct error *error)
 
 	r = trust_unsigned(install->context, &settings, error);
 	if (r == 0)
+		r = install_check_same(install, error);
+	if (r == 0)
 		r = check_sizes(install, error);
 	if (r < 0)
 		return r;

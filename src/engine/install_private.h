@@ -33,6 +33,8 @@ struct install {
 	struct source_options source_options;
 	struct fetcher *fetcher;
 	struct target *target;
+	bool repair;   /* the slot is to hold what it holds */
+	bool keeps;    /* its record is of the same bundle: what it says of the slot stays */
 	bool prepared; /* boot entries and BootNext are safe */
 	bool begun;    /* the record says incomplete, nothing starts the target */
 
@@ -51,6 +53,9 @@ int install_begin(void *opaque, struct error *error);
 
 /** The removable path holds the running slot's boot file, if it was confirmed. */
 void install_refresh_removable(struct install *install);
+
+/** Of a repair: whether this head is the slot's own. ERROR_REFUSED. */
+int install_check_same(struct install *install, struct error *error);
 
 /** Whether an image of `size` bytes (UINT64_MAX: unknown) can be put on the target. */
 int install_check_size(

@@ -16,6 +16,7 @@ struct record;
 struct trust_settings {
 	bool allow_unsigned;          /* also, if the configuration says so */
 	bool allow_downgrade;         /* the same */
+	bool allow_expired;           /* after its not_after */
 	const struct record *running; /* of the running slot; NULL: none runs */
 };
 

@@ -11,13 +11,13 @@ INTERVAL = 0.01  # seconds
 def family(pid):
     """The process and its descendants."""
     yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found = children.read_text().split()
-        except OSError:
-            continue
-        for child in found:
-            yield from family(int(child))
+    try:
+        found = [child for children in Path(f"/proc/{pid}/task").glob("*/children")
+                 for child in children.read_text().split()]
+    except OSError:
+        return
+    for child in found:
+        yield from family(int(child))
 
 
 def anonymous(pid):

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/repair.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/slot.h"
+#include "engine/context.h"
+#include "engine/install.h"
+#include "engine/slotcheck.h"
+
+DEFINE_CLEANUP(report_freep, struct bistable_report *, bistable_report_free)
+
+/* Tells what is wrong with a slot, and how bad it is. */
+static enum bistable_level tell(struct context *context, const struct bistable_report *report)
+{
+	enum bistable_level worst = BISTABLE_LEVEL_OK;
+
+	for (size_t i = 0; i < report->check_count; i++) {
+		const struct bistable_check *check = &report->checks[i];
+
+		if (check->level > worst)
+			worst = check->level;
+		if (check->level == BISTABLE_LEVEL_PROBLEM)
+			report_warning(&context->observer.report, "%s, %s: %s", check->group,
+				check->name, check->what);
+	}
+	return worst;
+}
+
+static int check(
+	struct context *context, enum slot slot, enum bistable_level *ret, struct error *error)
+{
+	CLEANUP(report_freep) struct bistable_report *report = NULL;
+	int r;
+
+	r = slotcheck_run(context, slot, &report, error);
+	if (r == 0)
+		*ret = tell(context, report);
+	return r;
+}
+
+static int running_is_damaged(enum slot running, struct error *error)
+{
+	return error_failed(error, EIO,
+		"slot %c, which is running, is not as it was installed, and cannot be repaired "
+		"while it runs: start slot %c ('bistable rollback') and repair it from there",
+		slot_letter(running), slot_letter(slot_other(running)));
+}
+
+int repair_run(struct context *context, const struct bistable_install_options *options,
+	struct bistable_result *result, struct error *error)
+{
+	enum bistable_level running_level, level;
+	enum slot running;
+	int r;
+
+	r = context_require_slot(context, &running, error);
+	if (r == 0)
+		r = check(context, running, &running_level, error);
+	if (r == 0)
+		r = check(context, slot_other(running), &level, error);
+	if (r < 0)
+		return r;
+	result->slot = slot_letter(slot_other(running));
+	if (level != BISTABLE_LEVEL_OK)
+		r = install_repair(context, options, result, error);
+	if (r == 0 && running_level == BISTABLE_LEVEL_PROBLEM)
+		r = running_is_damaged(running, error);
+	return r;
+}
