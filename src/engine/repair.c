@@ -7,8 +7,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/slot.h"
+#include "boot/boot.h"
 #include "engine/context.h"
 #include "engine/install.h"
+#include "engine/records.h"
 #include "engine/slotcheck.h"
 
 DEFINE_CLEANUP(report_freep, struct bistable_report *, bistable_report_free)
@@ -50,6 +52,22 @@ static int running_is_damaged(enum slot running, struct error *error)
 		slot_letter(running), slot_letter(slot_other(running)));
 }
 
+/* A repair that was cut off at its very end left only the boot entry to be done. */
+static int enable(struct context *context, enum slot slot, struct error *error)
+{
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_RECORDS struct records records = { 0 };
+	int r;
+
+	(void)open;
+	r = context_begin(context, false, error);
+	if (r == 0)
+		r = records_read(context, &records, error);
+	if (r < 0 || !records.startable[slot])
+		return r;
+	return context->boot->ops->enable(context->boot, slot, error);
+}
+
 int repair_run(struct context *context, const struct bistable_install_options *options,
 	struct bistable_result *result, struct error *error)
 {
@@ -65,8 +83,8 @@ int repair_run(struct context *context, const struct bistable_install_options *o
 	if (r < 0)
 		return r;
 	result->slot = slot_letter(slot_other(running));
-	if (level != BISTABLE_LEVEL_OK)
-		r = install_repair(context, options, result, error);
+	r = level == BISTABLE_LEVEL_OK ? enable(context, slot_other(running), error)
+				       : install_repair(context, options, result, error);
 	if (r == 0 && running_level == BISTABLE_LEVEL_PROBLEM)
 		r = running_is_damaged(running, error);
 	return r;

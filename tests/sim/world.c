@@ -22,10 +22,13 @@
 #include "engine/context.h"
 #include "engine/inspect.h"
 #include "engine/install.h"
+#include "engine/repair.h"
+#include "engine/slotcheck.h"
 #include "format/cmdline.h"
 #include "format/devicepath.h"
 #include "format/verity.h"
 #include "make_uki.h"
+#include "maker/maker.h"
 
 static void append(struct buffer *buffer, const void *data, size_t size)
 {
@@ -143,11 +146,21 @@ static void add_entry(struct buffer *zip, struct buffer *directory, const char *
 	append(directory, name, strlen(name));
 }
 
+static void write_file(char path[64], const char *pattern, struct span bytes)
+{
+	int fd;
+
+	strcpy(path, pattern);
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes.data, bytes.size), (ssize_t)bytes.size);
+	close(fd);
+}
+
 static void write_bundle(struct system *system, const struct system_faults *faults)
 {
 	AUTO_BUFFER struct buffer zip = { 0 }, directory = { 0 };
 	uint8_t end[22] = "PK\5\6";
-	int fd;
 
 	add_entry(
 		&zip, &directory, "verity_rootfs.img", span_of(&system->image), faults->wrong_crc);
@@ -159,11 +172,53 @@ static void write_bundle(struct system *system, const struct system_faults *faul
 	append(&zip, directory.data, directory.size);
 	append(&zip, end, sizeof(end));
 
-	strcpy(system->path, "/tmp/bistable-sim-XXXXXX");
-	fd = mkstemp(system->path);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, zip.data, zip.size), (ssize_t)zip.size);
-	close(fd);
+	write_file(system->path, "/tmp/bistable-sim-XXXXXX", span_of(&zip));
+}
+
+static void write_chunked_bundle(struct system *system, const struct system_faults *faults)
+{
+	const struct maker_observer observer = { 0 };
+	struct bistable_bundle *bundle = NULL;
+	char uki[64], image[64];
+	struct error error = { 0 };
+	struct bistable_bundle_options options = {
+		.uki = uki,
+		.image = image,
+		.output = system->path,
+		.compatible = "sim",
+		.created = 1000000000,
+		.level = BISTABLE_LEVEL_DEFAULT,
+		.chunk_size = faults->small ? 4096 : 32768,
+		.threads = 1,
+	};
+
+	write_file(uki, "/tmp/bistable-sim-uki-XXXXXX", span_of(&system->uki));
+	write_file(image, "/tmp/bistable-sim-image-XXXXXX", span_of(&system->image));
+	write_file(system->path, "/tmp/bistable-sim-XXXXXX", (struct span){ 0 });
+	world_ok(maker_create(&options, &observer, &bundle, &error), &error);
+	bistable_bundle_free(bundle);
+	unlink(uki);
+	unlink(image);
+}
+
+/* Blocks of another image: `count` of them from `from` on, put to `to`. */
+static void take_blocks(struct buffer *image, uint8_t seed, size_t from, size_t to, size_t count)
+{
+	enum { BLOCK = 4096 };
+	AUTO_BUFFER struct buffer other = make_pattern((uint32_t)image->size, seed);
+
+	memcpy(image->data + to * BLOCK, other.data + from * BLOCK, count * BLOCK);
+}
+
+static void relate(struct buffer *image, uint8_t seed)
+{
+	size_t blocks = image->size / 4096;
+
+	if (seed == 1)
+		return;
+	take_blocks(image, 1, blocks / 8, blocks / 20 * seed, blocks / 5);
+	take_blocks(image, (uint8_t)(seed - 1), blocks / 2, blocks / 2, blocks / 8);
+	take_blocks(image, 1, blocks * 3 / 4, blocks * 3 / 4, blocks / 8);
 }
 
 static struct buffer make_broken_uki(const char *cmdline)
@@ -190,6 +245,8 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 				    : faults->small         ? WORLD_IMAGE_SIZE / 16
 							    : WORLD_IMAGE_SIZE,
 		seed);
+	if (faults->chunked)
+		relate(&system.image, seed);
 	if (faults->empty_image)
 		system.image.size = 0;
 	if (faults->verity)
@@ -203,7 +260,10 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 		faults->names_a ? 'A' : 'X', hex, system.image.size, tree);
 	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
 				       : make_uki(cmdline, version, seed);
-	write_bundle(&system, faults);
+	if (faults->chunked)
+		write_chunked_bundle(&system, faults);
+	else
+		write_bundle(&system, faults);
 	return system;
 }
 
@@ -312,6 +372,8 @@ static struct context *open_context(struct sim *sim)
 	notes[0] = '\0';
 	if (context_new(sim_machine(sim), NULL, &observer, &context, &error) < 0)
 		fail_msg("%s", error.text);
+	/* Its operations are counted: they come in one order. */
+	context->threads = 1;
 	return context;
 }
 
@@ -328,6 +390,21 @@ int world_install(struct sim *sim, const struct system *system,
 
 	own.source = system->path;
 	r = install_run(context, &own, result ? result : &ignored, error);
+	bistable_result_done(&ignored);
+	return r;
+}
+
+int world_repair(struct sim *sim, const struct system *system, struct bistable_result *result,
+	struct error *error)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	const struct bistable_install_options options = {
+		.source = system ? system->path : NULL,
+	};
+	struct bistable_result ignored = { 0 };
+	int r;
+
+	r = repair_run(context, &options, result ? result : &ignored, error);
 	bistable_result_done(&ignored);
 	return r;
 }
@@ -367,6 +444,16 @@ int world_rollback(struct sim *sim, enum bistable_activation how, struct error *
 int world_activate(struct sim *sim, enum bistable_activation how, struct error *error)
 {
 	return start_other(sim, how, ERROR_REFUSED, error);
+}
+
+struct bistable_report *world_verify(struct sim *sim, enum slot slot)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	struct bistable_report *report = NULL;
+	struct error error = { 0 };
+
+	world_ok(slotcheck_run(context, slot, &report, &error), &error);
+	return report;
 }
 
 struct bistable_status *world_status(struct sim *sim)

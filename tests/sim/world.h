@@ -14,7 +14,7 @@
 
 #define WORLD_IMAGE_SIZE (1280u << 10)
 
-/** One system: an image, its UKI with the placeholder, and the plain bundle of both in a file. */
+/** One system: an image, its UKI with the placeholder, and the bundle of both in a file. */
 struct system {
 	struct buffer image;
 	struct buffer uki;
@@ -36,6 +36,8 @@ struct system_faults {
 	bool table;   /* nothing wrong: a table says where the tree is, instead of a superblock */
 	bool names_a; /* the UKI's command line is bound to slot A already */
 	bool small;   /* nothing wrong: a small image, for tests that install often */
+	bool chunked; /* nothing wrong: a bundle of format 1, whose image shares blocks with that
+			 of seed 1, in other and in the same places, and with that of seed - 1 */
 };
 
 /** Systems with different seeds differ. Free with system_done(), which removes the file. */
@@ -51,10 +53,15 @@ struct sim *world_new(const struct system *system);
 int world_install(struct sim *sim, const struct system *system,
 	const struct bistable_install_options *options, struct bistable_result *result,
 	struct error *error);
+/** `system` NULL: from where the slot came from. */
+int world_repair(struct sim *sim, const struct system *system, struct bistable_result *result,
+	struct error *error);
 int world_mark_good(struct sim *sim, bool force, struct error *error);
 int world_mark_bad(struct sim *sim, enum slot slot, struct error *error);
 int world_rollback(struct sim *sim, enum bistable_activation how, struct error *error);
 int world_activate(struct sim *sim, enum bistable_activation how, struct error *error);
+/** Free with bistable_report_free(). Fails the test when there is none. SLOT_NONE: both slots. */
+struct bistable_report *world_verify(struct sim *sim, enum slot slot);
 /** Free with bistable_status_free(). Fails the test when there is none. */
 struct bistable_status *world_status(struct sim *sim);
 
