@@ -111,24 +111,25 @@ int chunkcheck_chunks(struct context *context, struct partition *partition,
 		.wrong = wrong,
 		.unit_size = map->chunk_size > UNIT_SIZE ? map->chunk_size : UNIT_SIZE,
 	};
+	const uint64_t units = (map->size - 1) / check.unit_size + 1;
 	const struct crew crew = {
 		.context = context,
 		.phase = "verify",
 		.bytes = map->size,
-		.count = (map->size - 1) / check.unit_size + 1,
+		.count = units,
+		.hands = crew_size(context, units),
 		.work = check_unit,
 		.opaque = &check,
 	};
-	size_t hands = crew_size(context, crew.count);
 	int r = wrong ? 0 : error_memory(error);
 
-	for (size_t i = 0; r == 0 && i < hands; i++) {
+	for (size_t i = 0; r == 0 && i < crew.hands; i++) {
 		check.data[i] = aligned_new(check.unit_size);
 		r = check.data[i] ? 0 : error_memory(error);
 	}
 	if (r == 0)
 		r = crew_run(&crew, error);
-	for (size_t i = 0; i < hands; i++)
+	for (size_t i = 0; i < crew.hands; i++)
 		free(check.data[i]);
 	return r < 0 ? r : tell(&check, differs, opaque, error);
 }

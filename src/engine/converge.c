@@ -85,6 +85,7 @@ int converge_crew(struct converge *converge, const char *phase, uint64_t bytes,
 		.phase = phase,
 		.bytes = bytes,
 		.count = converge->units,
+		.hands = converge->hand_count,
 		.work = work,
 		.opaque = converge,
 	};

@@ -73,6 +73,7 @@ static int scan(struct converge *converge, struct error *error)
 		.phase = "scan",
 		.bytes = converge->running_size,
 		.count = (converge->running_size + converge->unit_size - 1) / converge->unit_size,
+		.hands = converge->hand_count,
 		.work = scan_unit,
 		.opaque = converge,
 	};

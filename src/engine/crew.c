@@ -78,7 +78,7 @@ int crew_run(const struct crew *crew, struct error *error)
 {
 	struct shared shared = { .crew = crew };
 	struct hand hands[CREW_MAX] = { 0 };
-	size_t count = crew_size(crew->context, crew->count);
+	size_t count = crew->hands;
 	int r = 0;
 
 	context_begin_phase(crew->context, crew->phase, crew->bytes);

@@ -15,8 +15,9 @@ struct crew {
 	const char *phase;       /* that the observer is told of */
 	uint64_t bytes;          /* of all units, for the observer */
 	uint64_t count;          /* units */
+	size_t hands;            /* threads: at most crew_size() of any work */
 	/**
-	 * Does one unit; `hand` (0 … crew_size() - 1) tells the threads apart. *ret_bytes: what of
+	 * Does one unit; `hand` (0 … hands - 1) tells the threads apart. *ret_bytes: what of
 	 * `bytes` is done with it.
 	 */
 	int (*work)(
@@ -28,7 +29,7 @@ struct crew {
 size_t crew_size(const struct context *context, uint64_t count);
 
 /**
- * Does all units on crew_size() threads, of which the caller's is hand 0. The first error ends it;
+ * Does all units on `hands` threads, of which the caller's is hand 0. The first error ends it;
  * no thread is left then. Also -ECANCELED.
  */
 int crew_run(const struct crew *crew, struct error *error);

@@ -176,18 +176,32 @@ static int plan(struct install *install, struct running *running, struct converg
 	return r;
 }
 
-static int fetch(struct install *install, struct converge *converge, struct error *error)
+/* If anything is to be fetched. */
+static int go_to_image(
+	struct install *install, const struct converge *converge, struct error *error)
 {
-	const struct chunked_payload *system = &install->chunked.system;
-	int r;
-
 	if (converge_counts(converge).fetched == 0)
 		return 0;
-	r = chunked_go_to(&install->chunked, install->fetcher, system, error);
-	if (r < 0)
+	return chunked_go_to(&install->chunked, install->fetcher, &install->chunked.system, error);
+}
+
+static int fetch(struct install *install, struct converge *converge, struct error *error)
+{
+	/* What could not be copied after all may be the first that is fetched. */
+	int r = go_to_image(install, converge, error);
+
+	if (r < 0 || converge_counts(converge).fetched == 0)
 		return r;
-	return converge_fetch(
-		converge, install->fetcher, &install->chunked.entry, system->payload->name, error);
+	return converge_fetch(converge, install->fetcher, &install->chunked.entry,
+		install->chunked.system.payload->name, error);
+}
+
+/* What is wrong with the image's entry shows before anything is written. */
+static int begin(struct install *install, const struct converge *converge, struct error *error)
+{
+	int r = go_to_image(install, converge, error);
+
+	return r < 0 ? r : target_begin(install->target, error);
 }
 
 static int write_image(struct install *install, struct converge *converge, struct error *error)
@@ -196,7 +210,7 @@ static int write_image(struct install *install, struct converge *converge, struc
 
 	if (converge_is_done(converge))
 		return 0;
-	r = target_begin(install->target, error);
+	r = begin(install, converge, error);
 	if (r == 0)
 		r = converge_copy(converge, error);
 	if (r == 0)

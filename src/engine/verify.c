@@ -85,22 +85,23 @@ int verify_image(struct context *context, struct partition *partition, const str
 	const struct verify_tree *tree, struct error *error)
 {
 	struct verify verify = { .context = context, .partition = partition, .image = image };
+	const uint64_t pieces = (count_chunks(image) + PIECE_CHUNKS - 1) / PIECE_CHUNKS;
 	const struct crew crew = {
 		.context = context,
 		.phase = "verify",
 		.bytes = image->size,
-		.count = (count_chunks(image) + PIECE_CHUNKS - 1) / PIECE_CHUNKS,
+		.count = pieces,
+		.hands = crew_size(context, pieces),
 		.work = check_piece,
 		.opaque = &verify,
 	};
-	size_t hands = crew_size(context, crew.count);
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < hands; i++)
+	for (size_t i = 0; r == 0 && i < crew.hands; i++)
 		r = add_hand(&verify, i, tree, error);
 	if (r == 0)
 		r = crew_run(&crew, error);
-	for (size_t i = 0; i < hands; i++) {
+	for (size_t i = 0; i < crew.hands; i++) {
 		hashtree_free(verify.hashtrees[i]);
 		free(verify.data[i]);
 	}

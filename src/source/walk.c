@@ -73,7 +73,8 @@ static int check_end(const struct walk *walk, struct error *error)
 	if (end.start != input->position || end.offset != walk->directory_start
 		|| end.entries != walk->directory.count)
 		return error_failed(error, EBADMSG,
-			"the ZIP's end record at byte %" PRIu64 " does not fit what lies before it",
+			"the ZIP's end record at byte %" PRIu64
+			" and the central directory before it disagree",
 			end.start);
 	input_consume(input, tail.size);
 	return 0;

@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+import make_bundle
 from bad_servers import CLOSE, ENDLESS, FAULTS, SIZE
 from http_server import Server
 from old_slot import OldSlot, assert_one_error
@@ -14,13 +15,17 @@ from rss import PeakRss
 from tree import MIB, bundle, noise, uki
 
 BOOT, SYSTEM = uki("3", linux_size=16384), noise(850_000 // 4096 * 4096, "three")
-BUNDLE, OTHER = bundle(BOOT, SYSTEM), bundle(BOOT, SYSTEM[:-4096])
+# By format: one, and another one that comes under the same URL.
+BUNDLES = {
+    "plain": (bundle(BOOT, SYSTEM), bundle(BOOT, SYSTEM[:-4096])),
+    "chunked": (make_bundle.make(BOOT, SYSTEM), make_bundle.make(BOOT, SYSTEM[:-4096])),
+}
 FLAT = 8 * MIB  # above what an install over a good line takes
 
 # Short, so that what never comes is given up soon.
 PATIENCE = "[download]\nconnect-timeout=2\nstall-timeout=1\ntotal-timeout={}\n"
 
-assert abs(len(BUNDLE) - SIZE) < 50_000
+assert all(abs(len(good) - SIZE) < 50_000 for good, _ in BUNDLES.values())
 
 
 @pytest.fixture
@@ -62,24 +67,26 @@ def flat(settled, settled_template, install, web):
     return peak + FLAT
 
 
-def expand(fault):
+def expand(fault, good, other):
     """What tests/fixtures/bad_servers.py leaves to the bundle."""
     if not fault:
         return fault
     fault = dict(fault)
     if "cut_share" in fault:
-        fault["cut"] = int(len(BUNDLE) * fault.pop("cut_share"))
+        fault["cut"] = int(len(good) * fault.pop("cut_share"))
     if fault.pop("other_content", False):
-        fault["content"] = OTHER
+        fault["content"] = other
     return fault
 
 
+@pytest.mark.parametrize("format", BUNDLES)
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault(settled, settled_status, status, install, patient, web, name):
+def test_fault(settled, settled_status, status, install, patient, web, name, format):
     fault = FAULTS[name]
+    good, other = BUNDLES[format]
     patient(2 if fault.forever else 20)
-    faults = [expand(one) for one in fault.faults or []] + [fault.forever] * 500
-    url = web.put("/os.zip", BUNDLE, faults=faults, patch=fault.patch, **(fault.always or {}))
+    faults = [expand(one, good, other) for one in fault.faults or []] + [fault.forever] * 500
+    url = web.put("/os.zip", good, faults=faults, patch=fault.patch, **(fault.always or {}))
     old = OldSlot(settled, status, settled_status)
     result, _ = install(url)
     if fault.says is None:
