@@ -59,3 +59,9 @@ void error_prefix(struct error *error, const char *format, ...)
 	memcpy(error->text + used, old, sizeof(old) - used);
 	error->text[sizeof(old) - 1] = '\0';
 }
+
+void error_name(struct error *error, const char *name)
+{
+	if (error && !strstr(error->text, name))
+		error_prefix(error, "'%s'", name);
+}

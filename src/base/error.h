@@ -43,3 +43,6 @@ int error_pass(struct error *error, const struct error *from);
 /** Puts "<text>: " before the message of an error that is set. error may be NULL. */
 void error_prefix(struct error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/** Puts "'<name>': " before it, unless it has the name already. error may be NULL. */
+void error_name(struct error *error, const char *name);

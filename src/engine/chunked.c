@@ -233,9 +233,8 @@ static int read_maps(struct reading *reading, struct error *error)
 static int failed(const struct fetcher *fetcher, int r, struct error *error)
 {
 	/* Those of the fetcher say where they are from; a refusal need not. */
-	if (r == -EBADMSG && error && error->kind == ERROR_FAILED
-		&& !strstr(error->text, fetcher_name(fetcher)))
-		error_prefix(error, "'%s'", fetcher_name(fetcher));
+	if (r == -EBADMSG && error && error->kind == ERROR_FAILED)
+		error_name(error, fetcher_name(fetcher));
 	return r;
 }
 

@@ -204,7 +204,7 @@ static int next_entry(struct child *child, const struct channel_wanted *wanted, 
 							: child->walk.next + ENTRY_REQUEST;
 	r = walk_next(&child->walk, &child->entry, error);
 	if (r < 0)
-		error_prefix(error, "'%s'", child->source->name);
+		error_name(error, child->source->name);
 	if (r <= 0)
 		return r < 0 ? r : child_say(child, &message, 0);
 	message.kind = CHANNEL_IS;
@@ -228,7 +228,7 @@ static int check_directory(struct child *child, struct error *error)
 	child->source->wanted_end = 0;
 	r = walk_check(&child->walk, error);
 	if (r < 0)
-		error_prefix(error, "'%s'", child->source->name);
+		error_name(error, child->source->name);
 	return r < 0 ? r : child_say(child, &message, 0);
 }
 

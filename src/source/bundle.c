@@ -34,7 +34,7 @@ int bundle_role_of(const struct zip_entry *entry)
 int bundle_failed(const struct bundle *bundle, int r, struct error *error)
 {
 	if (r < 0)
-		error_prefix(error, "'%s'", bundle->input.source->name);
+		error_name(error, bundle->input.source->name);
 	return r;
 }
 

@@ -7,12 +7,12 @@ import ssl
 import pytest
 
 import make_bundle
-from bad_servers import CLOSE, ENDLESS, FAULTS, SIZE
+from bad_servers import CLOSE, ENDLESS, FAULTS, LATER, SIZE
 from http_server import Server
 from old_slot import OldSlot, assert_one_error
 from pki import tls_server
 from rss import PeakRss
-from tree import MIB, bundle, noise, uki
+from tree import MIB, Tree, bundle, noise, uki
 
 BOOT, SYSTEM = uki("3", linux_size=16384), noise(850_000 // 4096 * 4096, "three")
 # By format: one, and another one that comes under the same URL.
@@ -76,6 +76,9 @@ def expand(fault, good, other):
         fault["cut"] = int(len(good) * fault.pop("cut_share"))
     if fault.pop("other_content", False):
         fault["content"] = other
+    if "patch" in fault:
+        fault["patch"] = {name: value and value.replace("{size}", str(len(good)))
+                          for name, value in fault["patch"].items()}
     return fault
 
 
@@ -96,6 +99,40 @@ def test_fault(settled, settled_status, status, install, patient, web, name, for
     else:
         assert_one_error(result, 1, fault.says, "os.zip")
         old.assert_intact(may_begin=fault.begun)
+
+
+@pytest.fixture(scope="session")
+def later_count(binary, settled_template, tmp_path_factory):
+    """Requests of a good install of a chunked bundle."""
+    import subprocess
+    tree = Tree(tmp_path_factory.mktemp("later") / "root")
+    tree.become(settled_template)
+    with Server() as server:
+        subprocess.run([binary, "--root", tree.root, "install", "-q",
+                        server.put("/os.zip", BUNDLES["chunked"][0])], check=True, timeout=60)
+        return len(server.requests)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_later_fault(settled, settled_template, settled_status, status, install, patient, web,
+                     later_count, name):
+    """At every request but the first: the directory's, the boot file's, the image's."""
+    fault, says, may_pass = (*LATER[name], False)[:3]
+    good, other = BUNDLES["chunked"]
+    assert later_count >= 4
+    for place in range(1, later_count):
+        settled.become(settled_template)
+        patient(20)
+        old = OldSlot(settled, status, settled_status)
+        result, _ = install(web.put("/os.zip", good, faults=[None] * place + [
+            expand(fault, good, other)]))
+        if says is None or may_pass and result.code == 0:
+            assert result.code == 0, (place, result)
+            assert settled.partition("B").read_bytes()[:len(SYSTEM)] == SYSTEM
+            assert settled.reboot() == "B"
+        else:
+            assert_one_error(result, 1, says, "os.zip")
+            old.assert_intact(may_begin=True)
 
 
 def test_redirects_in_a_circle(settled, settled_status, status, install):
@@ -153,7 +190,7 @@ def raw(head, piece):
         "error page", "drip", "cuts"])
 def test_flat(settled, settled_status, status, install, patient, web, flat, fault, says):
     patient(2)
-    url = web.put("/os.zip", BUNDLE, ranges=False, faults=[fault] * 500)
+    url = web.put("/os.zip", BUNDLES["plain"][0], ranges=False, faults=[fault] * 500)
     old = OldSlot(settled, status, settled_status)
     result, peak = install(url)
     assert_one_error(result, 1, says, "os.zip")
@@ -184,7 +221,7 @@ def test_tls(settled, settled_status, status, install, pki, certificate, ca, ver
     settled.config.write_text(text + (f"ca-file={pki}/{ca}.pem\n" if ca else ""))
     old = OldSlot(settled, status, settled_status)
     with tls_server(pki, certificate, version=version) as server:
-        result, _ = install(server.put("/os.zip", BUNDLE))
+        result, _ = install(server.put("/os.zip", BUNDLES["chunked"][0]))
         if says:
             assert not server.requests
     if says:
