@@ -13,7 +13,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(PROJECT / "tests/fixtures")]
 
+import make_bundle  # noqa: E402
 import tree as tree_module  # noqa: E402
+from bad_chunked import REVOKED  # noqa: E402
 from http_server import Server  # noqa: E402
 from pki import make_pki  # noqa: E402
 
@@ -169,6 +171,36 @@ def settled_status(binary, settled_template):
 def settled(settled_template, tree):
     """`tree` in the middle of its life: A runs, B holds a complete version 2 that could start."""
     tree.become(settled_template)
+    return tree
+
+
+SIGNED_CONFIG = """\
+compatible=acme
+crl=/etc/bistable/crl.pem
+check-purpose=yes
+"""
+
+
+@pytest.fixture(scope="session")
+def signed_template(binary, tmp_path_factory):
+    """A machine that takes signed bundles only, with version 2 in slot B."""
+    folder = tmp_path_factory.mktemp("signed")
+    template = tree_module.Tree(folder / "root", partition_size=tree_module.MIB)
+    template.config.write_text(
+        template.config.read_text().replace("allow-unsigned=yes\n", SIGNED_CONFIG))
+    (template.config.parent / "keyring.pem").write_bytes(make_bundle.KEYRING)
+    (template.config.parent / "crl.pem").write_bytes(REVOKED)
+    archive = folder / "two.bundle"
+    archive.write_bytes(make_bundle.make(tree_module.uki("2"), tree_module.image(256 << 10, "two"),
+                                         keys={"version": "2"}))
+    subprocess.run([binary, "--root", template.root, "install", "-q", "--activate=none", archive],
+                   check=True, timeout=TIMEOUT)
+    return template
+
+
+@pytest.fixture
+def signed(signed_template, tree):
+    tree.become(signed_template)
     return tree
 
 

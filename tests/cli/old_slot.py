@@ -5,9 +5,6 @@ import json
 
 from tree import EFI_GLOBAL
 
-RUNNING, TARGET = "A", "B"
-
-
 def variables(tree):
     return {path.name.removesuffix(f"-{EFI_GLOBAL}"): path.read_bytes()
             for path in tree.variables.iterdir()}
@@ -24,10 +21,12 @@ class OldSlot:
 
     def __init__(self, tree, status, document=None):
         self.tree, self.status = tree, status
-        self.before = tree.snapshot()
-        self.variables, self.record = variables(tree), record(tree, TARGET)
-        self.order = tree.boot_order()
         self.document = document or status()
+        self.running = self.document["running"]
+        self.target = "B" if self.running == "A" else "A"
+        self.before = tree.snapshot()
+        self.variables, self.record = variables(tree), record(tree, self.target)
+        self.order = tree.boot_order()
 
     def assert_untouched(self):
         """Nothing has changed, on the disk or in the firmware."""
@@ -40,10 +39,10 @@ class OldSlot:
         """The old slot is untouched and first, nothing starts a target that is not whole, and
         foreign entries are as they were. Without `may_begin`, nothing has changed at all.
         Returns whether the target was written to: its record says then that it is incomplete."""
-        begun = may_begin and record(self.tree, TARGET) != self.record
+        begun = may_begin and record(self.tree, self.target) != self.record
         document = self.status()
         if begun:
-            self.assert_incomplete(document["slots"][TARGET])
+            self.assert_incomplete(document["slots"][self.target])
         else:
             self.assert_untouched()
         self.assert_old_slot_starts(document)
@@ -51,28 +50,28 @@ class OldSlot:
 
     def assert_old_slot_starts(self, document):
         tree = self.tree
-        ours, theirs = (tree.entries(slot) for slot in (RUNNING, TARGET))
+        ours, theirs = (tree.entries(slot) for slot in (self.running, self.target))
         order = tree.boot_order()
         assert tree.boot_next() is None and any(ours.values())
         assert min(order.index(n) for n in ours if n in order) < min(
             (order.index(n) for n in theirs if n in order), default=len(order))
-        assert [document[key] for key in ("running", "default", "next")] == [RUNNING] * 3
-        assert document["slots"][RUNNING] == self.document["slots"][RUNNING]
+        assert [document[key] for key in ("running", "default", "next")] == [self.running] * 3
+        assert document["slots"][self.running] == self.document["slots"][self.running]
 
     def assert_incomplete(self, slot):
         tree, after, files = self.tree, variables(self.tree), self.tree.snapshot()
-        for path in (tree.partition(RUNNING), tree.boot_file(RUNNING)):
+        for path in (tree.partition(self.running), tree.boot_file(self.running)):
             name = str(path.relative_to(tree.root))
             assert files[name] == self.before[name], f"{name} was changed"
-        assert json.loads(record(tree, TARGET))["complete"] is False
-        targets = tree.entries(TARGET)
+        assert json.loads(record(tree, self.target))["complete"] is False
+        targets = tree.entries(self.target)
         assert not any(targets.values()), targets
         mine = {f"Boot{number:04X}" for number in targets}
         for name, content in self.variables.items():
             assert name in mine or name == "BootOrder" or after[name] == content, name
         assert [n for n in tree.boot_order() if n not in targets] == [
             n for n in self.order if n not in targets]
-        assert not list(tree.boot_file(TARGET).parent.glob("*.new*")), "a half-written file is left"
+        assert not list(tree.boot_file(self.target).parent.glob("*.new*")), "a half-written file is left"
         assert slot["complete"] is False and slot["entry_active"] is False
 
 

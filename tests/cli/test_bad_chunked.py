@@ -5,21 +5,13 @@ anything is written wherever that can be; and the old slot starts. Odd but good 
 import pytest
 
 import make_bundle
-from bad_chunked import BAD, ODD, REVOKED
+from bad_chunked import BAD, ODD
 from old_slot import OldSlot, assert_one_error
-from tree import MIB, Tree, image, uki
+from tree import image, uki
 
 BOOT, SYSTEM = uki("3", linux_size=16384), image(256 << 10, "three")
-OLD = image(256 << 10, "two")
 DELIVERIES = ["path", "range", "plain", "stdin"]
 RANDOM_ACCESS = ("path", "range")
-
-CONFIG = """\
-compatible=acme
-crl=/etc/bistable/crl.pem
-check-purpose=yes
-"""
-
 
 def deliver(on, web, folder, content, delivery, *options):
     """Installs it by one of the ways."""
@@ -31,28 +23,6 @@ def deliver(on, web, folder, content, delivery, *options):
     else:
         source = web.put("/os.bundle", content, ranges=delivery == "range")
     return on("install", "-q", *options, source)
-
-
-@pytest.fixture(scope="session")
-def signed_template(binary, tmp_path_factory):
-    """A machine that takes signed bundles only, with version 2 in slot B."""
-    import subprocess
-    folder = tmp_path_factory.mktemp("signed")
-    template = Tree(folder / "root", partition_size=MIB)
-    template.config.write_text(template.config.read_text().replace("allow-unsigned=yes\n", CONFIG))
-    (template.config.parent / "keyring.pem").write_bytes(make_bundle.KEYRING)
-    (template.config.parent / "crl.pem").write_bytes(REVOKED)
-    archive = folder / "two.bundle"
-    archive.write_bytes(make_bundle.make(uki("2"), OLD, keys={"version": "2"}))
-    subprocess.run([binary, "--root", template.root, "install", "-q", "--activate=none", archive],
-                   check=True, timeout=60)
-    return template
-
-
-@pytest.fixture
-def signed(signed_template, tree):
-    tree.become(signed_template)
-    return tree
 
 
 @pytest.mark.parametrize("name", BAD)
