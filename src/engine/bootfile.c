@@ -54,7 +54,7 @@ static int read_payload(struct context *context, struct fetcher *fetcher,
 		if (r < 0 || got == 0)
 			return r;
 		out->size += got;
-		context->progress.fetched = fetcher_received(fetcher);
+		context_count_fetched(context, fetcher);
 		context_progress(context, out->size);
 	}
 }

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
+#include "fetch/fetcher.h"
 #include "format/cmdline.h"
 #include "machine/machine.h"
 
@@ -170,6 +171,12 @@ void context_begin_phase(struct context *context, const char *phase, uint64_t to
 	context->progress.phase = phase;
 	context->progress.total = total;
 	context_progress(context, 0);
+}
+
+void context_count_fetched(struct context *context, const struct fetcher *fetcher)
+{
+	context->progress.fetched = fetcher_received(fetcher);
+	context->progress.requests = fetcher_requests(fetcher);
 }
 
 void context_progress(struct context *context, uint64_t done)

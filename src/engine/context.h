@@ -12,6 +12,7 @@
 struct boot;
 struct error;
 struct esp;
+struct fetcher;
 struct machine;
 struct machine_lock;
 
@@ -93,6 +94,8 @@ void context_boot_id(struct context *context, char ret[37]);
 
 /** Starts a phase of `total` bytes (UINT64_MAX: unknown) and tells the observer. */
 void context_begin_phase(struct context *context, const char *phase, uint64_t total);
+/** From here on the observer is told what the fetcher has received so far. */
+void context_count_fetched(struct context *context, const struct fetcher *fetcher);
 /** Tells the observer that `done` bytes of the phase are done. */
 void context_progress(struct context *context, uint64_t done);
 

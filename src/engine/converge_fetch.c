@@ -258,8 +258,7 @@ static int look_around(struct fetch *fetch, struct error *error)
 			return error_pass(error, &fetch->error);
 		done = fetch->done;
 	}
-	context->progress.fetched = fetcher_received(fetch->fetcher);
-	context->progress.requests = fetcher_requests(fetch->fetcher);
+	context_count_fetched(context, fetch->fetcher);
 	context->progress.written = target_written(fetch->converge->target);
 	context_progress(context, done);
 	return 0;

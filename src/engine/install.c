@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
+#include "crypto/sha256.h"
 #include "engine/activate.h"
 #include "engine/context.h"
 #include "engine/install_private.h"
@@ -119,30 +120,42 @@ static int check_repair(struct install *install, struct error *error)
 	return 0;
 }
 
+/* Whether the record is of the payloads that the bundle brings. */
+static bool has_same_payloads(const struct install *install)
+{
+	const struct state *state = &install->records.of[install->slot].state;
+
+	for (size_t i = 0; i < state->payload_count; i++) {
+		const struct state_content *content = &state->payloads[i];
+		const struct manifest_payload *payload = manifest_find(
+			&install->chunked.manifest, content->role, install->slot);
+
+		if (!payload || payload->size != content->size
+			|| memcmp(payload->sha256, content->sha256, SHA256_SIZE) != 0)
+			return false;
+	}
+	return state->payload_count > 0;
+}
+
 int install_check_same(struct install *install, struct error *error)
 {
 	const struct record *record = &install->records.of[install->slot];
-	AUTO_RECEIPT struct receipt receipt = { 0 };
-	bool has_receipt;
 
 	if (!install->repair)
 		return 0;
-	has_receipt = receipt_read(install->context, install->slot, &receipt, NULL) == 0;
-	install->keeps = has_receipt
-			 && span_equal(span_of(&receipt.manifest_bytes),
-				 span_of(&install->chunked.manifest_bytes));
-	/* An install that broke off has no receipt: any bundle may be put into the slot. */
-	if (install->keeps || (!has_receipt && !record_complete(record)))
+	install->keeps = has_same_payloads(install);
+	/* An install that broke off left nothing to go by: any bundle may be put into the slot. */
+	if (install->keeps || record->state.payload_count == 0)
 		return 0;
-	if (!has_receipt)
-		return error_set(error, ERROR_REFUSED, ENOENT,
-			"slot %c has no receipt, since it came in a plain bundle or from the "
-			"factory: 'bistable install --activate=none' writes what differs",
+	if (chunked_is_none(&install->chunked))
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"a plain bundle says too little to repair slot %c by: 'bistable install "
+			"--activate=none' writes what differs",
 			slot_letter(install->slot));
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"the bundle at '%s' is not the one that slot %c was installed from (version %s)",
 		fetcher_name(install->fetcher), slot_letter(install->slot),
-		receipt.manifest.version);
+		record->state.version ? record->state.version : "unknown");
 }
 
 static int open_bundle(struct install *install, struct error *error)

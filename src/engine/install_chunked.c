@@ -159,6 +159,7 @@ static void count(struct install *install, const struct converge *converge)
 	result->to_fetch = counts.frames;
 	progress->kept = result->kept;
 	progress->copied = result->copied;
+	context_count_fetched(install->context, install->fetcher);
 }
 
 static int plan(struct install *install, struct running *running, struct converge *converge,

@@ -94,7 +94,7 @@ static int read_system(
 			r = target_check_size(install->target, done += got, error);
 		if (r < 0)
 			return r;
-		context->progress.fetched = fetcher_received(install->fetcher);
+		context_count_fetched(context, install->fetcher);
 		context->progress.written = target_written(install->target);
 		context_progress(context, done);
 	}

@@ -131,8 +131,7 @@ static int run(struct fetching *fetching, struct error *error)
 			r = fetcher_wait(fetching->fetcher, &chunks, error);
 		if (r > 0)
 			r = take_in(fetching, &chunks, error);
-		context->progress.fetched = fetcher_received(fetching->fetcher);
-		context->progress.requests = fetcher_requests(fetching->fetcher);
+		context_count_fetched(context, fetching->fetcher);
 		context_progress(context, fetching->out->size);
 	}
 	return r;

@@ -15,25 +15,24 @@
 
 DEFINE_CLEANUP(report_freep, struct bistable_report *, bistable_report_free)
 
-/* Tells what is wrong with a slot, and how bad it is. */
-static enum bistable_level tell(struct context *context, const struct bistable_report *report)
+/* Tells what is wrong with a slot. Whether anything is; being incomplete counts. */
+static bool tell(struct context *context, const struct bistable_report *report)
 {
-	enum bistable_level worst = BISTABLE_LEVEL_OK;
+	bool wrong = false;
 
 	for (size_t i = 0; i < report->check_count; i++) {
 		const struct bistable_check *check = &report->checks[i];
 
-		if (check->level > worst)
-			worst = check->level;
-		if (check->level == BISTABLE_LEVEL_PROBLEM)
-			report_warning(&context->observer.report, "%s, %s: %s", check->group,
-				check->name, check->what);
+		if (check->level < BISTABLE_LEVEL_PROBLEM && strcmp(check->name, "state") != 0)
+			continue;
+		report_warning(&context->observer.report, "%s, %s: %s", check->group, check->name,
+			check->what);
+		wrong = true;
 	}
-	return worst;
+	return wrong;
 }
 
-static int check(
-	struct context *context, enum slot slot, enum bistable_level *ret, struct error *error)
+static int check(struct context *context, enum slot slot, bool *ret, struct error *error)
 {
 	CLEANUP(report_freep) struct bistable_report *report = NULL;
 	int r;
@@ -71,21 +70,21 @@ static int enable(struct context *context, enum slot slot, struct error *error)
 int repair_run(struct context *context, const struct bistable_install_options *options,
 	struct bistable_result *result, struct error *error)
 {
-	enum bistable_level running_level, level;
+	bool running_wrong = false, wrong = false;
 	enum slot running;
 	int r;
 
 	r = context_require_slot(context, &running, error);
 	if (r == 0)
-		r = check(context, running, &running_level, error);
+		r = check(context, running, &running_wrong, error);
 	if (r == 0)
-		r = check(context, slot_other(running), &level, error);
+		r = check(context, slot_other(running), &wrong, error);
 	if (r < 0)
 		return r;
 	result->slot = slot_letter(slot_other(running));
-	r = level == BISTABLE_LEVEL_OK ? enable(context, slot_other(running), error)
-				       : install_repair(context, options, result, error);
-	if (r == 0 && running_level == BISTABLE_LEVEL_PROBLEM)
+	r = wrong ? install_repair(context, options, result, error)
+		  : enable(context, slot_other(running), error);
+	if (r == 0 && running_wrong)
 		r = running_is_damaged(running, error);
 	return r;
 }

@@ -103,10 +103,13 @@ static int read_receipt(struct slotcheck *check, struct error *error)
 		return check_signature(check, error);
 	if (r == -ENOMEM)
 		return error_memory(error);
+	if (r == -ENOENT && check->record.state.created > 0)
+		return conclude(check, "signature", BISTABLE_LEVEL_PROBLEM, REPAIR, error,
+			"The receipt is missing.");
 	if (r == -ENOENT)
 		return conclude(check, "signature", BISTABLE_LEVEL_OK, NULL, error,
 			"There is no receipt: it came in a plain bundle, or from the factory.");
-	return conclude(check, "signature", BISTABLE_LEVEL_PROBLEM, INSTALL_AGAIN, error,
+	return conclude(check, "signature", BISTABLE_LEVEL_PROBLEM, REPAIR, error,
 		"The receipt cannot be used: %s.", why.text);
 }
 
@@ -286,7 +289,9 @@ static int check_slot(struct context *context, enum slot slot, struct bistable_r
 	r = record_read(context, slot, &check.record, error);
 	if (r < 0)
 		return r;
-	if (!record_complete(&check.record))
+	/* A boot file that is missing is told of below. */
+	if (!record_complete(&check.record)
+		&& !(check.record.exists && check.record.state.complete))
 		return conclude(&check, "state", BISTABLE_LEVEL_WARNING, INSTALL_AGAIN, error,
 			"It holds no complete system.");
 	r = read_receipt(&check, error);

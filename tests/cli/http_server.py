@@ -180,6 +180,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"0\r\n\r\n")
             else:
                 self.wfile.write(part)
+            with self.server.owner.lock:
+                self.server.owner.sent += len(part)
             self.wfile.flush()
             if "stall" in fault:
                 self.server.owner.stalled.set()
@@ -206,6 +208,7 @@ class Server:
     def __init__(self, tls=None):
         self.resources = {}
         self.requests = []
+        self.sent = 0  # bytes of bodies
         self.endless = 0  # bytes of what has no end
         self.lock = threading.Lock()
         self.stopping = threading.Event()

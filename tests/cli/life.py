@@ -6,14 +6,15 @@ import json
 import os
 import zipfile
 
+import make_bundle
 from tree import bundle, image, uki
 
 PLACEHOLDER = b"METROPOLIS-SYSTEM-X"
 
 
 class Life:
-    def __init__(self, tree, on, status, folder):
-        self.tree, self.on, self.status = tree, on, status
+    def __init__(self, tree, on, status, folder, chunked=False):
+        self.tree, self.on, self.status, self.chunked = tree, on, status, chunked
         self.path = folder / "next.zip"
         self.running = "A"
         self.version = 1
@@ -28,7 +29,11 @@ class Life:
         self.version += 1
         self.image = image(seed=f"image {self.version}")
         self.uki = uki(str(self.version))
-        content = bundle(self.uki, self.image, zipfile.ZIP_STORED)
+        if self.chunked:
+            content = make_bundle.make(self.uki, self.image, method=make_bundle.STORED,
+                                       keys={"version": str(self.version)})
+        else:
+            content = bundle(self.uki, self.image, zipfile.ZIP_STORED)
         self.path.write_bytes(content)
         return content
 

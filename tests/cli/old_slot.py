@@ -71,7 +71,8 @@ class OldSlot:
             assert name in mine or name == "BootOrder" or after[name] == content, name
         assert [n for n in tree.boot_order() if n not in targets] == [
             n for n in self.order if n not in targets]
-        assert not list(tree.boot_file(self.target).parent.glob("*.new*")), "a half-written file is left"
+        left = list(tree.boot_file(self.target).parent.glob("*.new*"))
+        assert not left, "a half-written file is left"
         assert slot["complete"] is False and slot["entry_active"] is False
 
 

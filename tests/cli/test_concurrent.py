@@ -20,9 +20,9 @@ ROUNDS = int(os.environ.get("SIGNAL_RUNS", "16"))
 AT_ONCE = 5
 
 
-@pytest.fixture
-def life(tree, on, status, tmp_path):
-    return Life(tree, on, status, tmp_path)
+@pytest.fixture(params=["plain", "chunked"])
+def life(request, tree, on, status, tmp_path):
+    return Life(tree, on, status, tmp_path, request.param == "chunked")
 
 
 def test_an_install_and_everything_else(start, on, life, web, tmp_path):

@@ -48,7 +48,7 @@ def test_keys(doctor):
     assert set(document) == {"schema", "worst", "checks"} and document["schema"] == 1
     assert [check["name"] for check in document["checks"]] == NAMES
     for check in checks.values():
-        assert set(check) == {"name", "level", "what", "advice"}
+        assert set(check) == {"group", "name", "level", "what", "advice"}
         assert check["level"] in LEVELS and check["what"].endswith(".")
         assert (check["advice"] is None) == (check["level"] == "ok")
     assert document["worst"] == max((c["level"] for c in checks.values()), key=LEVELS.index)

@@ -22,10 +22,10 @@ SIGNALS = [*ORDERLY, signal.SIGKILL]
 SAID = "interrupted; the old slot is intact, installing again is safe"
 
 
-@pytest.fixture
-def life(tree, on, status, tmp_path):
+@pytest.fixture(params=["plain", "chunked"])
+def life(request, tree, on, status, tmp_path):
     print(f"SIGNAL_SEED={SEED} SIGNAL_RUNS={RUNS}")
-    return Life(tree, on, status, tmp_path)
+    return Life(tree, on, status, tmp_path, request.param == "chunked")
 
 
 @pytest.fixture

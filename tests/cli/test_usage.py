@@ -6,10 +6,12 @@ import pytest
 import tree as tree_module
 
 COMMANDS = {
-    "install": ["SOURCE", "--activate", "--now", "--slot", "--dry-run", "--allow-unsigned",
-                "--force", "--header"],
+    "install": ["SOURCE", "--activate", "--now", "--slot", "--dry-run", "--allow-downgrade",
+                "--allow-unsigned", "--force", "--header"],
     "status": [],
     "doctor": [],
+    "verify": ["[SLOT]"],
+    "repair": ["[SOURCE]", "--allow-unsigned", "--force", "--header"],
     "mark-good": ["--force"],
     "mark-bad": ["SLOT"],
     "rollback": ["--activate", "--now"],
@@ -61,7 +63,8 @@ def test_version(run):
     ([], "no command given"),
     (["--json"], "no command given"),
     (["frobnicate"], "unknown command 'frobnicate'"),
-    (["verify"], "unknown command 'verify'"),
+    (["verify", "A", "B"], "'B' is one word too many"),
+    (["repair", "a", "b"], "'b' is one word too many"),
     (["doctor", "B"], "'B' is one word too many"),
     (["bundle"], "'bundle' needs a second word"),
     (["bundle", "make"], "unknown command 'bundle make'"),
@@ -95,8 +98,9 @@ def test_wrong_usage(run, arguments, said):
     assert "--help" in result.stderr
 
 
-def test_wrong_slot_word(on):
-    result = on("mark-bad", "C")
+@pytest.mark.parametrize("command", ["mark-bad", "verify"])
+def test_wrong_slot_word(on, command):
+    result = on(command, "C")
     assert result.code == 2 and "expected A or B" in result.stderr, result
 
 

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verify tells what of a slot is not as it was installed, and where; repair puts it right."""
+
+import io
+import zipfile
+
+import pytest
+
+from make_bundle import BLOCK, CHUNK, SIGNER, make
+from tree import MIB, noise, uki
+
+SIZE = 256 << 10
+BOOT, SYSTEM = uki("3", linux_size=16384), noise(SIZE, "three")
+
+
+@pytest.fixture
+def url(web):
+    return web.put("/os.bundle", make(BOOT, SYSTEM))
+
+
+@pytest.fixture
+def repaired(signed, on, url):
+    """`signed` with version 3 in slot B, from a web server."""
+    assert on("install", "-q", url).code == 0
+    return signed
+
+
+@pytest.fixture
+def running(repaired, on):
+    """Version 3 runs in slot B; slot A holds another image, with a receipt of its own."""
+    assert repaired.reboot() == "B" and on("mark-good").code == 0
+    return repaired
+
+
+@pytest.fixture
+def verify(on):
+    """verify(slots...) -> the document; the exit code fits it."""
+    def verify(*slots):
+        result = on("verify", "--json", *slots)
+        document = result.document
+        assert result.code == (1 if document["worst"] == "problem" else 0), result
+        return document
+    return verify
+
+
+def damage(path, *places):
+    """Flips a bit at each place."""
+    with open(path, "r+b") as file:
+        for place in places:
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 0x10]))
+
+
+def level(document, slot, name):
+    return next(check["level"] for check in document["checks"]
+                if (check["group"], check["name"]) == (f"Slot {slot}", name))
+
+
+# verify
+
+
+def test_whole(repaired, on, verify):
+    before = repaired.snapshot()
+    document = verify("B")
+    assert document["worst"] == "ok" and document["damage"] == []
+    assert [check["name"] for check in document["checks"]] == ["signature", "boot-file", "image"]
+    assert all(check["group"] == "Slot B" for check in document["checks"])
+    assert repaired.snapshot() == before
+    said = on("verify", "b")
+    assert said.code == 0 and f"Signed by CN={SIGNER}." in said.stdout
+    assert "3 ok, 0 warnings, 0 problems" in said.stdout
+
+
+def test_both(repaired, verify):
+    """Nothing is known of what the factory put into slot A."""
+    document = verify()
+    assert {check["group"] for check in document["checks"]} == {"Slot A", "Slot B"}
+    assert document["worst"] == "warning" and level(document, "A", "image") == "warning"
+
+
+def test_damage(repaired, on, verify):
+    """By blocks, and neighbours together."""
+    damage(repaired.partition("B"), 5, 2 * BLOCK, 3 * BLOCK - 1, 3 * BLOCK, SIZE - 1)
+    document = verify("B")
+    assert level(document, "B", "image") == "problem"
+    assert document["damage"] == [
+        {"slot": "B", "start": start, "end": end}
+        for start, end in [(0, BLOCK), (2 * BLOCK, 4 * BLOCK), (SIZE - BLOCK, SIZE)]]
+    said = on("verify", "B")
+    assert said.code == 1 and "16.0 KiB of the 256.0 KiB" in said.stdout
+    assert "in 3 places" in said.stdout
+    assert f"slot B, bytes {2 * BLOCK} to {4 * BLOCK - 1}" in said.stdout
+
+
+def test_behind_the_image(repaired, verify):
+    damage(repaired.partition("B"), SIZE, MIB - 1)
+    assert verify("B")["worst"] == "ok"
+
+
+def test_without_the_chunk_map(repaired, verify):
+    (repaired.root / "var/lib/bistable/slot-b.system.chunks").unlink()
+    assert verify("B")["worst"] == "ok"
+    damage(repaired.partition("B"), 70_000)
+    assert verify("B")["damage"] == [{"slot": "B", "start": 0, "end": SIZE}]
+
+
+@pytest.mark.parametrize("change", ["other", "missing", "cut"])
+def test_boot_file(repaired, verify, change):
+    path = repaired.boot_file("B")
+    if change == "other":
+        damage(path, 3000)
+    elif change == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        path.unlink()
+    document = verify("B")
+    assert level(document, "B", "boot-file") == "problem" and document["damage"] == []
+
+
+@pytest.mark.parametrize("content, says", [
+    (lambda old: old.replace(b'"version": "3"', b'"version": "4"'), "CRC-32"),
+    (lambda old: b"", "missing"), (lambda old: old[:300], "cut off"),
+], ids=["changed", "empty", "cut off"])
+def test_bad_receipt(repaired, on, verify, content, says):
+    path = repaired.boot_file("B").with_suffix(".receipt")
+    path.write_bytes(content(path.read_bytes()))
+    document = verify("B")
+    assert level(document, "B", "signature") == "problem"
+    assert says in document["checks"][0]["what"], document
+    # The record tells of image and boot file all the same.
+    assert level(document, "B", "image") == level(document, "B", "boot-file") == "ok"
+    assert on("repair", "-q").code == 0 and verify("B")["worst"] == "ok"
+
+
+def test_signature_of_the_receipt(repaired, verify):
+    """Who may write to the ESP is not who signs."""
+    path = repaired.boot_file("B").with_suffix(".receipt")
+    old = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    with zipfile.ZipFile(path, "w") as new:
+        new.writestr("manifest.json", old.read("manifest.json").replace(b'"3"', b'"4"'))
+        new.writestr("manifest.p7s", old.read("manifest.p7s"))
+    document = verify("B")
+    assert "does not fit" in document["checks"][0]["what"], document
+
+
+def test_keyring_gone(repaired, verify):
+    (repaired.config.parent / "keyring.pem").unlink()
+    document = verify("B")
+    assert level(document, "B", "signature") == "warning" and document["worst"] == "warning"
+
+
+def test_plain(settled, verify):
+    """By the record's digest, as a whole."""
+    assert verify("B")["worst"] == "ok"
+    damage(settled.partition("B"), 70_000)
+    document = verify("B")
+    assert document["damage"] == [{"slot": "B", "start": 0, "end": SIZE}]
+
+
+def test_incomplete(signed, on, verify):
+    assert on("install", "-q", "-", input=make(BOOT, SYSTEM)[:-60_000]).code == 1
+    document = verify("B")
+    assert document["worst"] == "warning" and "no complete system" in document["checks"][0]["what"]
+
+
+# repair
+
+
+def repair(on, *arguments):
+    result = on("repair", "--json", *arguments)
+    return result, (result.event("result") or [None])[0]
+
+
+def test_nothing_to_repair(running, on, web, status):
+    """Slot A, which does not run, holds nothing that is known: a factory's system is left alone."""
+    before = running.snapshot()
+    web.requests.clear()
+    result = on("repair")
+    assert result.code == 0 and "nothing to repair" in result.stdout, result
+    assert web.requests == []
+    assert running.snapshot() == before
+
+
+@pytest.mark.parametrize("source", ["where it came from", "named"])
+def test_repair(repaired, on, verify, status, web, tmp_path, source):
+    partition = repaired.partition("B")
+    good = partition.read_bytes()
+    before = status()
+    damage(partition, 40_000, 200_000)
+    web.requests.clear()
+    arguments = []
+    if source == "named":
+        arguments = [tmp_path / "os.bundle"]
+        arguments[0].write_bytes(make(BOOT, SYSTEM))
+    result, counts = repair(on, *arguments)
+    assert result.code == 0, result
+    assert partition.read_bytes() == good and verify("B")["worst"] == "ok"
+    assert counts["to_fetch"] > 0 and counts["kept"] == SIZE - 2 * CHUNK + len(BOOT)
+    # Whole chunks are fetched; a block that is right is not written again.
+    assert counts["written"] == 2 * 4096 + 4096
+    assert (web.requests == []) == (source == "named")
+    after = status()
+    # What is next to start is not chosen by a repair.
+    for key in ("running", "default"):
+        assert after[key] == before[key]
+    assert after["slots"]["B"]["complete"] is True and after["slots"]["B"]["entry_active"] is True
+    assert on("activate").code == 0 and repaired.reboot() == "B"
+
+
+def test_repair_of_the_boot_file(repaired, on, verify):
+    good = repaired.boot_file("B").read_bytes()
+    damage(repaired.boot_file("B"), 3000)
+    assert repair(on)[0].code == 0
+    assert repaired.boot_file("B").read_bytes() == good and verify("B")["worst"] == "ok"
+
+
+def test_repair_from_the_running_slot(running, on, verify, web):
+    """Slot A gets the same image: what is damaged there is copied."""
+    url = web.put("/os.bundle", make(BOOT, SYSTEM))
+    assert on("install", "-q", "--activate=none", url).code == 0
+    damage(running.partition("A"), 40_000)
+    result, counts = repair(on)
+    assert result.code == 0, result
+    assert counts["copied"] == CHUNK and counts["to_fetch"] == 0
+    assert verify()["worst"] == "ok"
+
+
+def test_another_bundle(repaired, on, tmp_path):
+    damage(repaired.partition("B"), 40_000)
+    before = repaired.snapshot()
+    (tmp_path / "other.bundle").write_bytes(make(BOOT, noise(SIZE, "other")))
+    result, _ = repair(on, tmp_path / "other.bundle")
+    assert result.code == 3 and "is not the one" in result.stderr, result
+    assert repaired.snapshot() == before
+
+
+def test_the_running_slot_is_told_of(running, on, verify):
+    damage(running.partition("B"), 40_000)
+    before = running.snapshot()
+    result, _ = repair(on)
+    assert result.code == 1 and "cannot be repaired while it runs" in result.stderr, result
+    assert running.snapshot() == before
+
+
+def test_source_gone(repaired, on, web, status):
+    damage(repaired.partition("B"), 40_000)
+    web.resources.clear()
+    before = repaired.snapshot()
+    result, _ = repair(on)
+    assert result.code == 1 and "HTTP 404" in result.stderr, result
+    assert repaired.snapshot() == before
+
+
+def test_standard_input_is_no_place_to_go_back_to(signed, on):
+    assert on("install", "-q", "-", input=make(BOOT, SYSTEM)).code == 0
+    damage(signed.partition("B"), 40_000)
+    result, _ = repair(on)
+    assert result.code == 2 and "name the bundle" in result.stderr, result
+    result = on("repair", "-q", "-", input=make(BOOT, SYSTEM))
+    assert result.code == 0 and on("verify", "B").code == 0
+
+
+def test_plain_bundles_are_installed_anew(settled, on):
+    damage(settled.partition("B"), 40_000)
+    before = settled.snapshot()
+    result, _ = repair(on)
+    assert result.code == 3 and "says too little" in result.stderr, result
+    assert settled.snapshot() == before
+
+
+def test_expired_since(repaired, on, verify, web):
+    """What was once installed may be put right, though nobody would install it today."""
+    keys = {"created": "2026-01-01T00:00:00Z", "not_after": "2090-01-01T00:00:00Z", "version": "5"}
+    url = web.put("/five.bundle", make(uki("5", linux_size=16384), SYSTEM, keys=keys))
+    assert on("install", "-q", url).code == 0
+    damage(repaired.partition("B"), 40_000)
+    assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"
