@@ -15,14 +15,19 @@ struct error;
 struct keyring;
 
 /**
- * Reads PEM certificates and, if `crls` is not empty, PEM CRLs. Self-signed certificates are the
- * roots (a signer's own among them: then only it is trusted); the others only help to reach them. A
- * CRL counts when the certificate of its issuer is in the keyring too. *ret belongs to the caller.
- * ERROR_USAGE, -EINVAL: no certificate, none that is a root, a damaged block, a CRL that no
- * certificate of the keyring signed; -ENOMEM.
+ * Reads PEM certificates. Self-signed ones are the roots (a signer's own among them: then only it is
+ * trusted); the others only help to reach them. *ret belongs to the caller. ERROR_USAGE, -EINVAL:
+ * no certificate, none that is a root, a damaged block; -ENOMEM.
  */
-int keyring_new(
-	struct span certificates, struct span crls, struct keyring **ret, struct error *error);
+int keyring_new(struct span certificates, struct keyring **ret, struct error *error);
+
+/**
+ * Reads PEM CRLs, one at least: what they list is not trusted any more. ERROR_USAGE, -EINVAL: none,
+ * a damaged block, one whose issuer's certificate is not in the keyring; -ENOMEM. After an error
+ * the keyring is only good to be freed.
+ */
+int keyring_add_crls(struct keyring *keyring, struct span crls, struct error *error);
+
 /** NULL is fine. */
 void keyring_free(struct keyring *keyring);
 

@@ -122,6 +122,25 @@ static int add_certificates(struct keyring *keyring, struct span pem, struct err
 	return add_roots(keyring, error);
 }
 
+int keyring_new(struct span certificates, struct keyring **ret, struct error *error)
+{
+	CMS_ERRORS_STAY_HERE;
+	AUTO_KEYRING struct keyring *keyring = calloc(1, sizeof(*keyring));
+	int r;
+
+	if (!keyring)
+		return error_memory(error);
+	keyring->roots = X509_STORE_new();
+	keyring->certificates = sk_X509_new_null();
+	keyring->crls = sk_X509_CRL_new_null();
+	if (!keyring->roots || !keyring->certificates || !keyring->crls)
+		return error_memory(error);
+	r = add_certificates(keyring, certificates, error);
+	if (r == 0)
+		*ret = TAKE(keyring);
+	return r;
+}
+
 static bool is_signed_by_keyring(const struct keyring *keyring, X509_CRL *crl)
 {
 	for (int i = 0; i < sk_X509_num(keyring->certificates); i++) {
@@ -141,8 +160,9 @@ static int bad_crls(struct error *error, const char *what)
 		"the revocation list %s: give it PEM CRLs whose issuers are in the keyring", what);
 }
 
-static int add_crls(struct keyring *keyring, struct span pem, struct error *error)
+int keyring_add_crls(struct keyring *keyring, struct span pem, struct error *error)
 {
+	CMS_ERRORS_STAY_HERE;
 	AUTO_BIO BIO *bio = NULL;
 
 	if (pem.size > KEYRING_SIZE_MAX)
@@ -159,28 +179,6 @@ static int add_crls(struct keyring *keyring, struct span pem, struct error *erro
 			return bad_crls(
 				error, "holds a CRL that no certificate of the keyring signed");
 	return 0;
-}
-
-int keyring_new(
-	struct span certificates, struct span crls, struct keyring **ret, struct error *error)
-{
-	CMS_ERRORS_STAY_HERE;
-	AUTO_KEYRING struct keyring *keyring = calloc(1, sizeof(*keyring));
-	int r;
-
-	if (!keyring)
-		return error_memory(error);
-	keyring->roots = X509_STORE_new();
-	keyring->certificates = sk_X509_new_null();
-	keyring->crls = sk_X509_CRL_new_null();
-	if (!keyring->roots || !keyring->certificates || !keyring->crls)
-		return error_memory(error);
-	r = add_certificates(keyring, certificates, error);
-	if (r == 0 && crls.size > 0)
-		r = add_crls(keyring, crls, error);
-	if (r == 0)
-		*ret = TAKE(keyring);
-	return r;
 }
 
 void keyring_free(struct keyring *keyring)

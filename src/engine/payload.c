@@ -97,8 +97,8 @@ static int take_in(
 	uint64_t end, size = 0;
 	int r = 0;
 
-	if (__builtin_add_overflow(chunks->first, chunks->count, &end) || end > fetching->asked
-		|| chunks->count > fetching->left)
+	if (chunks->count == 0 || __builtin_add_overflow(chunks->first, chunks->count, &end)
+		|| end > fetching->asked || chunks->count > fetching->left)
 		return fetcher_nonsense(fetching->fetcher, error);
 	for (uint64_t chunk = chunks->first; chunk < end; chunk++) {
 		if (fetching->came[chunk])

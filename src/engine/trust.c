@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/report.h"
 #include "engine/context.h"
@@ -59,28 +60,42 @@ static int read_pem(
 	return r;
 }
 
+static int add_crls(struct context *context, struct keyring *keyring, struct error *error)
+{
+	const char *path = context->config.crl;
+	AUTO_BUFFER struct buffer pem = { 0 };
+	int r;
+
+	r = read_pem(context, path, &pem, error);
+	if (r == -ENOENT)
+		return error_set(error, ERROR_USAGE, ENOENT, "there is no crl '%s'", path);
+	if (r < 0)
+		return r;
+	r = keyring_add_crls(keyring, span_of(&pem), error);
+	if (r < 0)
+		error_prefix(error, "crl '%s'", path);
+	return r;
+}
+
 /* *ret is NULL when there is no keyring. */
 static int open_keyring(struct context *context, struct keyring **ret, struct error *error)
 {
 	const struct config *config = &context->config;
-	AUTO_BUFFER struct buffer certificates = { 0 }, crls = { 0 };
+	AUTO_KEYRING struct keyring *keyring = NULL;
+	AUTO_BUFFER struct buffer pem = { 0 };
 	int r;
 
 	*ret = NULL;
-	r = read_pem(context, config->keyring, &certificates, error);
+	r = read_pem(context, config->keyring, &pem, error);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (config->crl) {
-		r = read_pem(context, config->crl, &crls, error);
-		if (r == -ENOENT)
-			return error_set(
-				error, ERROR_USAGE, ENOENT, "there is no crl '%s'", config->crl);
-		if (r < 0)
-			return r;
-	}
-	r = keyring_new(span_of(&certificates), span_of(&crls), ret, error);
+	r = keyring_new(span_of(&pem), &keyring, error);
 	if (r < 0)
 		error_prefix(error, "keyring '%s'", config->keyring);
+	else if (config->crl)
+		r = add_crls(context, keyring, error);
+	if (r == 0)
+		*ret = TAKE(keyring);
 	return r;
 }
 

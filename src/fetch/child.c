@@ -199,9 +199,10 @@ static int next_entry(struct child *child, const struct channel_wanted *wanted, 
 	struct channel_is is;
 	int r;
 
+	uint64_t header_end = child->walk.next + ENTRY_REQUEST;
+
 	if (child->source->seekable)
-		child->source->wanted_end = wanted->end ? wanted->end
-							: child->walk.next + ENTRY_REQUEST;
+		child->source->wanted_end = wanted->end > header_end ? wanted->end : header_end;
 	r = walk_next(&child->walk, &child->entry, error);
 	if (r < 0)
 		error_name(error, child->source->name);
@@ -344,12 +345,13 @@ static int give_job(struct child *child, const struct channel_message *job, stru
 
 /* --- opening --- */
 
-static int resolve(void *context, const char *host, char **ret, struct error *error)
+static int resolve(
+	void *context, const char *host, unsigned timeout_ms, char **ret, struct error *error)
 {
 	struct child *child = context;
 
 	LOCKED(&child->question);
-	return resolver_ask(child->resolver, host, ret, error);
+	return resolver_ask(child->resolver, host, timeout_ms, ret, error);
 }
 
 /* All that needs files comes before the lock, all that comes from a network behind it. */
@@ -358,11 +360,12 @@ static int open_url(struct child *child, const char *url, struct error *error)
 	struct sandbox sandbox = { .file_count = 2, .network = true };
 	int r;
 
-	r = material_read(&child->options, &child->material, error);
+	/* First: it inherits what is in memory, and the client's key is none of its business. */
+	r = resolver_start(&child->resolver, error);
+	if (r == 0)
+		r = material_read(&child->options, &child->material, error);
 	if (r == 0)
 		r = source_warm_up(error);
-	if (r == 0)
-		r = resolver_start(&child->resolver, error);
 	if (r < 0)
 		return r;
 	sandbox.files[0] = child->socket;

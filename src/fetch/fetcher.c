@@ -19,7 +19,8 @@
 #include "fetch/process.h"
 #include "source/source.h"
 
-#define POLL_MS 200 /* how late a cancellation may be noticed */
+#define POLL_MS      200 /* how late a cancellation may be noticed */
+#define SEND_SECONDS 10  /* how long the process may leave its messages alone */
 
 struct fetcher {
 	const struct source_options *options;
@@ -33,6 +34,7 @@ struct fetcher {
 	int wake;           /* eventfd */
 	uint32_t slot_size; /* of the runs that were asked for */
 	_Atomic bool taken[CHANNEL_SLOTS];
+	_Atomic bool deaf; /* it left its messages alone */
 
 	/* Of a plain bundle. */
 	bool known;
@@ -92,6 +94,18 @@ static int wait_for_message(struct fetcher *fetcher, struct error *error)
 	return 1;
 }
 
+/* What could drive a terminal, or pass for another line, becomes '?'. */
+static void make_harmless(char *text)
+{
+	for (uint8_t *p = (uint8_t *)text; *p; p++) {
+		if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 to U+009F */
+			*p++ = '?';
+		else if (*p >= 0x20 && *p != 0x7f)
+			continue;
+		*p = '?';
+	}
+}
+
 static void pass_note(struct fetcher *fetcher, const struct channel_message *message, size_t size)
 {
 	const struct source_options *options = fetcher->options;
@@ -101,6 +115,7 @@ static void pass_note(struct fetcher *fetcher, const struct channel_message *mes
 		size = sizeof(text) - 1;
 	memcpy(text, message->data, size);
 	text[size] = '\0';
+	make_harmless(text);
 	if (options->note)
 		options->note(options->context, text);
 }
@@ -114,9 +129,10 @@ static int pass_error(struct fetcher *fetcher, const struct channel_message *mes
 		return fetcher_nonsense(fetcher, error);
 	memcpy(&failed, message->data, sizeof(failed));
 	if (failed.kind < ERROR_FAILED || failed.kind > ERROR_REFUSED || failed.number == 0
-		|| failed.number > 4095)
+		|| failed.number > 4095 || !*failed.text)
 		return fetcher_nonsense(fetcher, error);
 	failed.text[sizeof(failed.text) - 1] = '\0';
+	make_harmless(failed.text);
 	return error_set(
 		error, (enum error_kind)failed.kind, (int)failed.number, "%s", failed.text);
 }
@@ -170,6 +186,8 @@ static int request(struct fetcher *fetcher, const struct channel_message *messag
 	/* What it had to say before it died is the better error. */
 	if (r == 0 || r == -EPIPE)
 		return 0;
+	if (r == -EAGAIN)
+		return fetcher_nonsense(fetcher, error);
 	return error_failed(
 		error, -r, "the process that fetches the bundle cannot be told: %s", strerror(-r));
 }
@@ -193,6 +211,8 @@ static int take_opened(struct fetcher *fetcher, struct error *error)
 	fetcher->name = strdup(opened->name);
 	if (!fetcher->name)
 		return error_memory(error);
+	if (strcmp(fetcher->name, fetcher->spec) != 0)
+		make_harmless(fetcher->name);
 	fetcher->seekable = opened->seekable;
 	fetcher->known = opened->known;
 	memcpy(fetcher->sizes, opened->payloads, sizeof(fetcher->sizes));
@@ -209,6 +229,7 @@ static void run(void *opaque, int socket)
 
 static int start(struct fetcher *fetcher, struct error *error)
 {
+	const struct timeval patience = { .tv_sec = SEND_SECONDS };
 	int sockets[2];
 
 	fetcher->slots = channel_pool_new();
@@ -217,6 +238,8 @@ static int start(struct fetcher *fetcher, struct error *error)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		return error_failed(error, errno, "socketpair() fails: %s", strerror(errno));
 	fetcher->socket = sockets[0];
+	/* One who does not listen must not keep us. */
+	setsockopt(fetcher->socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	return process_start(run, fetcher, sockets[1], &fetcher->process, error);
 }
 
@@ -413,6 +436,7 @@ int fetcher_entry(struct fetcher *fetcher, uint64_t wanted_end, struct fetcher_e
 		.crc = is->crc,
 	};
 	snprintf(ret->name, sizeof(ret->name), "%s", is->name);
+	make_harmless(ret->name);
 	return 1;
 }
 
@@ -472,6 +496,8 @@ int fetcher_wait(struct fetcher *fetcher, struct fetcher_chunks *ret, struct err
 	size_t size;
 	int r;
 
+	if (fetcher->deaf)
+		return fetcher_nonsense(fetcher, error);
 	r = receive(fetcher, &message, &size, error);
 	if (r <= 0)
 		return r;
@@ -496,8 +522,9 @@ void fetcher_free(struct fetcher *fetcher, uint32_t slot)
 	struct channel_message message = { .kind = CHANNEL_FREE, .slot = slot };
 
 	fetcher->taken[slot] = false;
-	/* If nobody hears it any more, the next message that is waited for tells. */
-	channel_send(fetcher->socket, &message, 0);
+	/* If nobody is there any more, the next message that is waited for tells. */
+	if (!fetcher->deaf && channel_send(fetcher->socket, &message, 0) == -EAGAIN)
+		fetcher->deaf = true;
 }
 
 void fetcher_wake(struct fetcher *fetcher)

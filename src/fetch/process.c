@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,11 +25,14 @@ static void ignore_signals(void)
 int process_start(void (*run)(void *opaque, int socket), void *opaque, int socket,
 	struct process *ret, struct error *error)
 {
+	pid_t parent = getpid();
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		ignore_signals();
-		run(opaque, socket);
+		/* It ends with its parent, which may have ended before it could say so. */
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == parent)
+			run(opaque, socket);
 		_exit(0);
 	}
 	close(socket);

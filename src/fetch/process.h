@@ -14,8 +14,8 @@ struct process {
 
 /**
  * Forks: the new process calls run(opaque, socket) and ends. Signals that end a program are
- * ignored there: they are for its parent, who ends it with process_end(). `socket` is closed in the
- * calling process.
+ * ignored there: they are for its parent, who ends it with process_end(); without its parent it is
+ * killed. `socket` is closed in the calling process.
  */
 int process_start(void (*run)(void *opaque, int socket), void *opaque, int socket,
 	struct process *ret, struct error *error);

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -19,14 +21,14 @@
 #define ADDRESSES_MAX 16
 #define ANSWER_MAX    2048
 
-/* An answer: FOUND and the addresses, or NOT_FOUND and why. */
+/* An answer: the host, NUL, and FOUND and the addresses or NOT_FOUND and why. */
 enum { FOUND = '+', NOT_FOUND = '-' };
 
-/* Appends an address. False: there is no room. */
-static bool append(char *answer, const struct addrinfo *info)
+/* Appends an address to addresses, `size` bytes in all. False: there is no room. */
+static bool append(char *addresses, size_t size, const struct addrinfo *info)
 {
 	bool bracket = info->ai_family == AF_INET6;
-	size_t length = strlen(answer);
+	size_t length = strlen(addresses);
 	char text[NI_MAXHOST];
 	int n;
 
@@ -34,30 +36,36 @@ static bool append(char *answer, const struct addrinfo *info)
 		    info->ai_addr, info->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST)
 		!= 0)
 		return true;
-	n = snprintf(answer + length, ANSWER_MAX - length, "%s%s%s%s", length > 1 ? "," : "",
+	n = snprintf(addresses + length, size - length, "%s%s%s%s", length > 0 ? "," : "",
 		bracket ? "[" : "", text, bracket ? "]" : "");
-	return n > 0 && length + (size_t)n < ANSWER_MAX;
+	return n > 0 && length + (size_t)n < size;
 }
 
-static void look_up(const char *host, char answer[ANSWER_MAX])
+/* Bytes of the answer. */
+static size_t look_up(const char *host, char answer[ANSWER_MAX])
 {
 	const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+	size_t length = strlen(host) + 1, size = ANSWER_MAX - length - 1, count = 0;
+	char *verdict = answer + length, *text = verdict + 1;
 	struct addrinfo *list = NULL;
-	size_t count = 0;
 	int r;
 
-	answer[0] = FOUND;
-	answer[1] = '\0';
+	memcpy(answer, host, length);
+	*verdict = FOUND;
+	*text = '\0';
 	r = getaddrinfo(host, NULL, &hints, &list);
 	for (const struct addrinfo *info = list; r == 0 && info && count < ADDRESSES_MAX;
 		info = info->ai_next, count++)
-		if (!append(answer, info))
+		if (!append(text, size, info))
 			break;
 	if (list)
 		freeaddrinfo(list);
-	if (!answer[1])
-		snprintf(answer, ANSWER_MAX, "%c%s", NOT_FOUND,
-			r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r ? r : EAI_NONAME));
+	if (*text)
+		return length + 1 + strlen(text);
+	*verdict = NOT_FOUND;
+	snprintf(text, size, "%s",
+		r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r ? r : EAI_NONAME));
+	return length + 1 + strlen(text);
 }
 
 static void serve(int socket)
@@ -72,8 +80,7 @@ static void serve(int socket)
 		if (n <= 0)
 			return;
 		host[n] = '\0';
-		look_up(host, answer);
-		if (send(socket, answer, strlen(answer), MSG_NOSIGNAL) < 0)
+		if (send(socket, answer, look_up(host, answer), MSG_NOSIGNAL) < 0)
 			return;
 	}
 }
@@ -108,24 +115,59 @@ int resolver_start(int *ret_socket, struct error *error)
 	return r;
 }
 
-int resolver_ask(int socket, const char *host, char **ret, struct error *error)
+static int64_t now_ms(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until `deadline` for something to receive. */
+static bool wait_for_answer(int socket, int64_t deadline)
+{
+	struct pollfd fd = { .fd = socket, .events = POLLIN };
+	int64_t left;
+	int r;
+
+	do {
+		left = deadline - now_ms();
+		r = poll(&fd, 1, left > 0 ? (int)left : 0);
+	} while (r < 0 && errno == EINTR);
+	return r > 0;
+}
+
+static int has_ended(const char *host, struct error *error)
+{
+	return error_failed(error, EPIPE,
+		"the host '%s' cannot be looked up: the process that does it has ended", host);
+}
+
+int resolver_ask(int socket, const char *host, unsigned timeout_ms, char **ret, struct error *error)
+{
+	int64_t deadline = now_ms() + timeout_ms;
+	size_t length = strlen(host) + 1;
 	char answer[ANSWER_MAX];
 	ssize_t n;
 
-	if (strlen(host) >= HOST_MAX)
+	if (length > HOST_MAX)
 		return error_failed(error, EAGAIN, "the host name is too long");
-	if (send(socket, host, strlen(host), MSG_NOSIGNAL) < 0)
-		return error_failed(error, EPIPE, "the process that looks up names has ended");
-	do
+	/* With so many questions in the queue that there is no room it does not answer. */
+	if (send(socket, host, length - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+		return has_ended(host, error);
+	do {
+		if (!wait_for_answer(socket, deadline))
+			return error_failed(error, EAGAIN,
+				"the host '%s' cannot be looked up: there is no answer", host);
 		n = recv(socket, answer, sizeof(answer) - 1, 0);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return error_failed(error, EPIPE, "the process that looks up names has ended");
-	answer[n] = '\0';
-	if (answer[0] != FOUND)
-		return error_failed(
-			error, EAGAIN, "the host '%s' cannot be looked up: %s", host, answer + 1);
-	*ret = strdup(answer + 1);
+		if (n <= 0)
+			return has_ended(host, error);
+		answer[n] = '\0';
+		/* An answer that came too late may be to another question. */
+	} while ((size_t)n <= length || memcmp(answer, host, length) != 0);
+	if (answer[length] != FOUND)
+		return error_failed(error, EAGAIN, "the host '%s' cannot be looked up: %s", host,
+			answer + length + 1);
+	*ret = strdup(answer + length + 1);
 	return *ret ? 0 : error_memory(error);
 }

@@ -12,7 +12,8 @@ int resolver_start(int *ret_socket, struct error *error);
 
 /**
  * The addresses of a host, separated by commas, IPv6 in brackets, in the order in which they are to
- * be tried; owned by the caller. -EAGAIN: it cannot be looked up (now); -EPIPE: the resolver has
- * died; -ENOMEM. For one thread at a time.
+ * be tried; owned by the caller. -EAGAIN: it cannot be looked up (now), or there was no answer
+ * within `timeout_ms`; -EPIPE: the resolver has died; -ENOMEM. For one thread at a time.
  */
-int resolver_ask(int socket, const char *host, char **ret, struct error *error);
+int resolver_ask(
+	int socket, const char *host, unsigned timeout_ms, char **ret, struct error *error);

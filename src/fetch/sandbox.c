@@ -114,7 +114,7 @@ static int drop_privileges(struct error *error)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	pid_t parent = getppid();
+	pid_t parent = getppid(); /* or this process is being killed: process_start() */
 	int r;
 
 	r = drop_limits(error);

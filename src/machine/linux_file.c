@@ -50,7 +50,8 @@ static int make_folder(const struct root_dir *root, const char *path)
 	if (!above)
 		return -ENOMEM;
 	r = make_folder(root, above);
-	if (r < 0)
+	/* Of "/a/" nothing is left to be made. */
+	if (r < 0 || !slash[1])
 		return r;
 	directory = root_open(root, above, O_RDONLY | O_DIRECTORY, 0);
 	if (directory < 0)

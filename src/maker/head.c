@@ -248,7 +248,7 @@ int head_open_keyring(const char *path, struct keyring **ret, struct error *erro
 	r = content_of_file(path, KEYRING_SIZE_MAX, &bytes, error);
 	if (r < 0)
 		return r;
-	r = keyring_new(span_of(&bytes), (struct span){ 0 }, ret, error);
+	r = keyring_new(span_of(&bytes), ret, error);
 	if (r < 0)
 		error_prefix(error, "keyring '%s'", path);
 	return r;

@@ -75,11 +75,12 @@ static bool is_cancelled(void *opaque)
 	return ahead->options->cancelled && ahead->options->cancelled(ahead->options->context);
 }
 
-static int resolve(void *opaque, const char *host, char **ret, struct error *error)
+static int resolve(
+	void *opaque, const char *host, unsigned timeout_ms, char **ret, struct error *error)
 {
 	struct ahead *ahead = opaque;
 
-	return ahead->options->resolve(ahead->options->context, host, ret, error);
+	return ahead->options->resolve(ahead->options->context, host, timeout_ms, ret, error);
 }
 
 /* The thread's next piece to fill, or NULL when nobody wants it. */

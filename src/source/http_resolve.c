@@ -26,6 +26,15 @@ static bool is_address(const char *host)
 	return host[0] == '[' || inet_pton(AF_INET, host, &address) == 1;
 }
 
+/* As long as connecting may take: looking up is part of it. */
+static unsigned timeout_ms(const struct http *http)
+{
+	uint64_t now = http_now(), timeout = (uint64_t)http->options.connect_timeout * 1000;
+	uint64_t left = http->deadline > now ? http->deadline - now : 0;
+
+	return (unsigned)(timeout < left ? timeout : left);
+}
+
 /* Lets libcurl know where the host is. */
 static int add_place(struct http *http, const char *host, const char *port, struct error *error)
 {
@@ -35,7 +44,7 @@ static int add_place(struct http *http, const char *host, const char *port, stru
 
 	if (is_address(host))
 		return 0;
-	r = http->options.resolve(http->options.context, host, &addresses, error);
+	r = http->options.resolve(http->options.context, host, timeout_ms(http), &addresses, error);
 	if (r < 0)
 		return r;
 	/* '+': forgotten after a minute, as what libcurl finds by itself. */

@@ -32,10 +32,12 @@ struct source_options {
 	/** What the three files hold, for who can open none; empty: they are opened. */
 	struct span ca, cert, key;
 	/**
-	 * The addresses of a host: text for CURLOPT_RESOLVE, *ret is owned by the caller. NULL:
-	 * libcurl looks it up. May be called by any thread, one at a time.
+	 * The addresses of a host: text for CURLOPT_RESOLVE, *ret is owned by the caller. -EAGAIN:
+	 * not found (now), or not within `timeout_ms`. NULL: libcurl looks it up. May be called by
+	 * any thread, one at a time.
 	 */
-	int (*resolve)(void *context, const char *host, char **ret, struct error *error);
+	int (*resolve)(void *context, const char *host, unsigned timeout_ms, char **ret,
+		struct error *error);
 	/** Told of every retry, in one sentence. May be NULL. */
 	void (*note)(void *context, const char *text);
 	/** Polled while waiting; true ends the transfer with -ECANCELED. May be NULL. */

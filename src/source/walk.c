@@ -40,6 +40,7 @@ static int remember(struct walk *walk, const struct zip_entry *local, struct err
 static bool is_same(const struct listing_entry *a, const struct listing_entry *b)
 {
 	return strcmp(a->name, b->name) == 0 && a->entry.method == b->entry.method
+	       && zip_entry_is_encrypted(&a->entry) == zip_entry_is_encrypted(&b->entry)
 	       && a->entry.crc == b->entry.crc && a->entry.compressed == b->entry.compressed
 	       && a->entry.size == b->entry.size && a->entry.local_offset == b->entry.local_offset;
 }
@@ -123,12 +124,29 @@ int walk_check(struct walk *walk, struct error *error)
 /* At the end of a seekable source: all that is listed went by, and nothing else. */
 static int check_last(const struct walk *walk, struct error *error)
 {
-	if (walk->entries.count == walk->directory.count)
+	if (walk->entries.count != walk->directory.count)
+		return error_failed(error, EBADMSG,
+			"the central directory begins at byte %" PRIu64
+			" behind %zu entries, but lists %zu",
+			walk->directory_start, walk->entries.count, walk->directory.count);
+	if (walk->next != walk->directory_start)
+		return error_failed(error, EBADMSG,
+			"the last entry ends at byte %" PRIu64
+			", but the central directory begins at byte %" PRIu64,
+			walk->next, walk->directory_start);
+	return 0;
+}
+
+/* Of a seekable source: no entry ends behind its end. */
+static int check_size(const struct walk *walk, struct error *error)
+{
+	uint64_t size = walk->input->source->size;
+
+	if (walk->next <= size)
 		return 0;
 	return error_failed(error, EBADMSG,
-		"the central directory begins at byte %" PRIu64 " behind %zu entries, but lists "
-		"%zu",
-		walk->directory_start, walk->entries.count, walk->directory.count);
+		"the bundle is truncated: it ends at byte %" PRIu64 ", in the middle of '%s'", size,
+		walk->entries.entries[walk->entries.count - 1].name);
 }
 
 /* Goes to where the next header is. 1; 0: there is none, and all is well. */
@@ -138,8 +156,10 @@ static int go_on(struct walk *walk, struct error *error)
 	struct span magic;
 	int r;
 
-	r = input->source->seekable ? input_seek(input, walk->next, error)
+	r = input->source->seekable ? check_size(walk, error)
 				    : input_skip(input, walk->next - input->position, error);
+	if (r == 0 && input->source->seekable)
+		r = input_seek(input, walk->next, error);
 	if (r == 0)
 		r = input_need(input, 4, &magic, error);
 	if (r < 0)

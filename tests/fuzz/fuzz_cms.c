@@ -71,8 +71,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	certificates = take(&rest, le16(header.data));
 	crls = take(&rest, le16(header.data + 2));
 	content = take(&rest, le16(header.data + 4));
-	if (!succeeded(keyring_new(certificates, crls, &keyring, &error), &error)) {
+	if (!succeeded(keyring_new(certificates, &keyring, &error), &error)) {
 		must(error.kind == ERROR_USAGE && !keyring);
+		return 0;
+	}
+	if (crls.size > 0 && !succeeded(keyring_add_crls(keyring, crls, &error), &error)) {
+		must(error.kind == ERROR_USAGE);
 		return 0;
 	}
 	if (!verify(keyring, content, rest, &policy, &who))

@@ -569,6 +569,69 @@ def head() -> dict[str, bytes]:
     }
 
 
+def receipt() -> dict[str, bytes]:
+    records = manifest()
+    signature = ("manifest.p7s", b"no signature" * 20)
+
+    def make(content: bytes, *more: tuple[str, bytes], **how) -> bytes:
+        return archive([("manifest.json", content), *more],
+                       **{"method": zipfile.ZIP_STORED, **how})
+
+    signed = make(records["full"], signature)
+    return {
+        "signed": signed,
+        "unsigned": make(records["least"]),
+        "indented": make(records["indented"], signature, ("README", b"hello")),
+        "empty-signature": make(records["least"], ("manifest.p7s", b"")),
+        "empty-manifest": make(b"", signature),
+        "refused": make(records["requires"], signature),
+        "deflated": make(records["least"], signature, method=zipfile.ZIP_DEFLATED),
+        "stream": make(records["least"], signature, stream=True),
+        "damaged": damage(signed, b"manifest.p7s", 9),
+        "no-directory": signed[:signed.index(b"PK\x01\x02")],
+        "cut": signed[:signed.index(b"PK\x01\x02") - 5],
+        "turned": archive([signature, ("manifest.json", records["least"])],
+                          method=zipfile.ZIP_STORED),
+        "no-receipt": archive([]),
+    }
+
+
+def with_gap(data: bytes, gap: bytes) -> bytes:
+    """Bytes that no entry has, before the central directory."""
+    directory = struct.unpack("<I", data[-6:-2])[0]
+    return (data[:directory] + gap + data[directory:-6]
+            + struct.pack("<IH", directory + len(gap), 0))
+
+
+def walk() -> dict[str, bytes]:
+    good = head()["good"]
+    entries = [("manifest.json", b"{}"), (BOOT, b"boot " * 9), ("empty", b""), (SYSTEM, b"s")]
+    plain = archive(entries, method=zipfile.ZIP_STORED)
+    names = zip_records()
+    return {
+        "good": good,
+        "small": plain,
+        "deflated": archive(entries),
+        "comment": archive(entries, comment=b"comment"),
+        "zip64": with_zip64_end(plain),
+        "wide": names["wide-local"] + b"x" * 40,
+        "stream": archive(entries, stream=True),
+        "twice": head()["a-map-twice"],
+        "one": archive(entries[:1]),
+        "none": archive([]),
+        "gap": with_gap(plain, b"x"),
+        "gap-like-a-directory": with_gap(plain, b"PK\x01\x02 and more"),
+        "two-directories": with_gap(plain, plain[plain.index(b"PK\x01\x02"):-22]),
+        "end-in-comment": archive(entries, comment=archive([])),
+        "other-name": plain[:-60] + plain[-60:].replace(SYSTEM.encode(), b"verity_rootfs.imG"),
+        "encrypted": plain.replace(b"PK\x03\x04\x14\0\0", b"PK\x03\x04\x14\0\x01"),
+        "masked-directory": plain.replace(b"PK\x01\x02\x14\x03\x14\0\0\0",
+                                          b"PK\x01\x02\x14\x03\x14\0\0\x20"),
+        "too-large": damage(plain, b"PK\x03\x04", 17),
+        "cut": plain[:-30],
+    }
+
+
 TARGETS = {
     "uki": uki,
     "loadopt": loadopt,
@@ -588,6 +651,8 @@ TARGETS = {
     "cms": cms,
     "frame": frame,
     "head": head,
+    "receipt": receipt,
+    "walk": walk,
 }
 
 

@@ -59,7 +59,7 @@ int pki_set_up(void **state)
 	pki->rsa = pki_rsa(2048);
 	pki_add_certificate(&pki->pem, pki->root.certificate);
 	*state = pki;
-	return keyring_new(span_of(&pki->pem), (struct span){ 0 }, &pki->keyring, NULL);
+	return keyring_new(span_of(&pki->pem), &pki->keyring, NULL);
 }
 
 int pki_tear_down(void **state)
@@ -125,9 +125,9 @@ struct keyring *keyring_of(const struct buffer *certificates, const struct buffe
 {
 	struct keyring *keyring = NULL;
 	struct error error = { 0 };
-	struct span lists = crls ? span_of(crls) : (struct span){ 0 };
 
-	if (keyring_new(span_of(certificates), lists, &keyring, &error) != 0)
+	if (keyring_new(span_of(certificates), &keyring, &error) != 0
+		|| (crls && keyring_add_crls(keyring, span_of(crls), &error) != 0))
 		fail_msg("%s", error.text);
 	return keyring;
 }

@@ -20,56 +20,70 @@
 
 /* --- keyrings that cannot be used --- */
 
-static void expect_unusable(struct span certificates, struct span crls, const char *says)
+static void check_unusable(int r, const struct error *error, const char *says)
+{
+	assert_int_equal(r, -EINVAL);
+	assert_int_equal(error->kind, ERROR_USAGE);
+	if (!strstr(error->text, says))
+		fail_msg("'%s' does not say '%s'", error->text, says);
+	assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void expect_unusable(struct span certificates, const char *says)
 {
 	struct keyring *keyring = NULL;
 	struct error error = { 0 };
 
-	assert_int_equal(keyring_new(certificates, crls, &keyring, &error), -EINVAL);
-	assert_int_equal(error.kind, ERROR_USAGE);
-	if (!strstr(error.text, says))
-		fail_msg("'%s' does not say '%s'", error.text, says);
+	check_unusable(keyring_new(certificates, &keyring, &error), &error, says);
 	assert_null(keyring);
-	assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void expect_bad_crls(const struct pki *pki, struct span crls, const char *says)
+{
+	AUTO_KEYRING struct keyring *keyring = keyring_of(&pki->pem, NULL);
+	struct error error = { 0 };
+
+	check_unusable(keyring_add_crls(keyring, crls, &error), &error, says);
 }
 
 static void test_bad_keyrings(void **state)
 {
 	const struct pki *pki = *state;
-	const struct span none = { 0 }, root = span_of(&pki->pem);
+	const struct span none = { 0 };
 	AUTO_BUFFER struct buffer pem = { 0 };
 	AUTO_BUFFER struct buffer crl = { 0 };
 	AUTO_BUFFER struct buffer large = { 0 };
 
-	expect_unusable(none, none, "holds no certificate");
-	expect_unusable((struct span){ (const uint8_t *)"hello\n", 6 }, none, "no certificate");
+	expect_unusable(none, "holds no certificate");
+	expect_unusable((struct span){ (const uint8_t *)"hello\n", 6 }, "no certificate");
 	pki_add_key(&pem, pki->root.key, NULL);
-	expect_unusable(span_of(&pem), none, "holds no certificate");
+	expect_unusable(span_of(&pem), "holds no certificate");
 	pki_add_certificate(&pem, pki->intermediate.certificate);
-	expect_unusable(span_of(&pem), none, "holds no root certificate");
+	expect_unusable(span_of(&pem), "holds no root certificate");
 	pki_add_certificate(&pem, pki->root.certificate);
 	pem.size -= 40; /* the last block is cut */
-	expect_unusable(span_of(&pem), none, "holds a damaged certificate");
+	expect_unusable(span_of(&pem), "holds a damaged certificate");
 	pem.size = 0;
 	pki_add_certificate(&pem, pki->root.certificate);
 	pki_add_certificate(&pem, pki->root.certificate);
 	pem.data[100] = '!';
-	expect_unusable(span_of(&pem), none, "holds a damaged certificate");
+	expect_unusable(span_of(&pem), "holds a damaged certificate");
 	assert_int_equal(buffer_append(&large, NULL, KEYRING_SIZE_MAX + 1, NULL), 0);
-	expect_unusable(span_of(&large), none, "more than 4 MiB");
-	expect_unusable(root, span_of(&large), "more than 4 MiB");
-	expect_unusable(root, root, "holds no CRL");
+	expect_unusable(span_of(&large), "more than 4 MiB");
+	expect_bad_crls(pki, span_of(&large), "more than 4 MiB");
+	expect_bad_crls(pki, none, "holds no CRL");
+	expect_bad_crls(pki, span_of(&pki->pem), "holds no CRL");
 	pki_add_crl(&crl, &pki->other_root, NULL, PKI_NOW, PKI_NOW + 1);
-	expect_unusable(root, span_of(&crl), "no certificate of the keyring signed");
+	expect_bad_crls(pki, span_of(&crl), "no certificate of the keyring signed");
 	crl.size = 0;
 	/* The right name, another key. */
 	pki_add_crl(&crl, &(struct identity){ pki->signer.key, pki->root.certificate }, NULL,
 		PKI_NOW, PKI_NOW + 1);
-	expect_unusable(root, span_of(&crl), "no certificate of the keyring signed");
+	expect_bad_crls(pki, span_of(&crl), "no certificate of the keyring signed");
 	crl.size = 0;
 	pki_add_crl(&crl, &pki->root, NULL, PKI_NOW, PKI_NOW + 1);
 	crl.size -= 10;
-	expect_unusable(root, span_of(&crl), "holds a damaged CRL");
+	expect_bad_crls(pki, span_of(&crl), "holds a damaged CRL");
 	keyring_free(NULL);
 }
 

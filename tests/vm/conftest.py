@@ -28,6 +28,7 @@ NEEDED = {
     "/usr/sbin/dmsetup": "dmsetup",
     "/usr/sbin/lvm": "lvm2",
     "mcopy": "mtools",
+    "openssl": "openssl",
 }
 
 FAILED = pytest.StashKey[bool]()

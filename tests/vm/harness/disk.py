@@ -50,7 +50,7 @@ def make_factory_disk(path: Path, system: TestOs, letter: str = "X", sector: int
     sources = [Path(__file__), Path(gpt.__file__)]
     with cache.locked():
         key = cache.digest(system.directory.name, letter, *sources)
-        name = "disk" if sector == SECTOR else f"disk{sector}"
+        name = f"disk{letter}{sector}"
         build = lambda work: _build(work / "disk.raw", system, letter, sector)  # noqa: E731
         master = cache.built(name, key, build)
     cache.tool("cp", "--sparse=always", "--reflink=auto", master / "disk.raw", path)

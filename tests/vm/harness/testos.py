@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test OS: per variant an erofs image with its dm-verity tree, a UKI, and a bundle of both."""
+"""The test OS: per variant an erofs image with its dm-verity tree, a UKI, and bundles of both."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, cpio
+from . import cache, cpio, pki, uki
 from .kernel import Kernel, get_kernel
+from .pki import Signer
 from .uki import STUB, build_uki
 
 BUSYBOX = Path("/bin/busybox")
@@ -35,6 +36,11 @@ MODULES = [
 ]
 # P panics as soon as its root runs.
 VERSIONS = {"X": "1.0", "Y": "2.0", "Z": "3.0", "P": "4.0"}
+SIGNED = "YZ"  # there are signed bundles of these
+COMPATIBLE = "testos"
+EPOCH = 1
+SIGNER, STRANGER = "signer", "stranger"  # whom the test OS trusts, and whom it does not
+BLOCK = 4096
 KERNEL_IN_BUNDLE = "kernel_efi.efi"
 IMAGE_IN_BUNDLE = "verity_rootfs.img"
 
@@ -60,6 +66,11 @@ class Variant:
     def bundle(self) -> Path:
         return self.directory / f"{self.letter}.zip"
 
+    @property
+    def signed(self) -> Path:
+        """The signed, chunked bundle."""
+        return self.directory / f"{self.letter}.bundle"
+
 
 @dataclass(frozen=True)
 class TestOs:
@@ -70,13 +81,16 @@ class TestOs:
     def variant(self, letter: str) -> Variant:
         return Variant(letter, self.directory)
 
+    def signer(self, name: str = SIGNER) -> Signer:
+        return Signer(name, self.directory)
+
 
 def get_testos() -> TestOs:
     """The test OS around the current bistable binary, built if it is not in the cache."""
     with cache.locked():
         kernel = get_kernel()
         program = cache.bistable_binary()
-        files = [*sorted(TESTOS.iterdir()), Path(__file__), Path(__file__).with_name("uki.py")]
+        files = [*sorted(TESTOS.iterdir()), Path(__file__), Path(uki.__file__), Path(pki.__file__)]
         files += [path for path in [BUSYBOX, STUB, program] if path.exists()]
         key = cache.digest(kernel.release, *files)
         directory = cache.built("testos", key, lambda work: _build(work, kernel, program))
@@ -85,14 +99,20 @@ def get_testos() -> TestOs:
 
 def _build(work: Path, kernel: Kernel, program: Path) -> None:
     initrd = _initrd(kernel)
+    signer = Signer(SIGNER, work)
+    for each in (signer, Signer(STRANGER, work)):
+        pki.make_signer(each)
     for letter in VERSIONS:
         variant = Variant(letter, work)
         with tempfile.TemporaryDirectory() as directory:
             root = Path(directory) / "root"
             _fill_root(root, letter, program)
+            shutil.copy(signer.root, root / "etc/bistable/keyring.pem")
             verity = _make_image(root, variant.image)
         build_uki(variant.uki, _sections(letter, kernel, initrd, verity))
         make_bundle(variant.bundle, variant.uki.read_bytes(), variant.image)
+        if letter in SIGNED and program.exists():
+            make_signed(variant.signed, variant, signer)
 
 
 def _sections(
@@ -127,6 +147,48 @@ def make_bundle(path: Path, uki: bytes, image: Path | bytes) -> None:
             archive.writestr(IMAGE_IN_BUNDLE, image)
         else:
             archive.write(image, IMAGE_IN_BUNDLE)
+
+
+def make_signed(
+    path: Path,
+    variant: Variant,
+    signer: Signer,
+    compatible: str = COMPATIBLE,
+    epoch: int = EPOCH,
+    version: str | None = None,
+) -> None:
+    """A signed, chunked bundle, as the product itself makes it; `version`: else the UKI's."""
+    words = [f"--compatible={compatible}", f"--epoch={epoch}"]
+    words += [f"--version={version}"] if version else []
+    words += [f"--sign-key={signer.key}", f"--sign-cert={signer.certificate}"]
+    program = cache.bistable_binary()
+    cache.tool(program, "bundle", "create", "-q", *words, variant.uki, variant.image, path)
+
+
+def change(variant: Variant, directory: Path, blocks: dict[int, bytes]) -> Variant:
+    """The variant with other blocks in its image; its verity tree and root hash fit them."""
+    changed = Variant(variant.letter, directory)
+    old = variant.uki.read_bytes()
+    found = re.search(rb"roothash=([0-9a-f]{64}) testos.hashoffset=(\d+)", old)
+    assert found is not None, f"{variant.uki} has no root hash"
+    content = bytearray(variant.image.read_bytes()[: int(found[2])])
+    for number, block in blocks.items():
+        content[number * BLOCK : (number + 1) * BLOCK] = block
+    changed.image.write_bytes(content)
+    root_hash, _ = _add_tree(changed.image)
+    changed.uki.write_bytes(old.replace(found[1], root_hash.encode()))
+    return changed
+
+
+def common_content() -> bytes:
+    """Of /usr/share/common, the same in all variants. Nothing compresses it, so that it lies in
+    the images as it is."""
+    return random.Random("common").randbytes(4 << 20)
+
+
+def own_content(letter: str) -> bytes:
+    """Of /usr/share/own, which each variant has for itself; else as common_content()."""
+    return random.Random(letter).randbytes(1 << 20)
 
 
 def _initrd(kernel: Kernel) -> bytes:
@@ -169,10 +231,11 @@ def _fill_root(root: Path, letter: str, program: Path) -> None:
     accounts = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
     (root / "etc/passwd").write_text(accounts)
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
-    (root / "etc/bistable/bistable.conf").write_text("[system]\nallow-unsigned=yes\n")
+    configuration = f"[system]\nallow-unsigned=yes\ncompatible={COMPATIBLE}\n"
+    (root / "etc/bistable/bistable.conf").write_text(configuration)
     # Images of one system differ in part: 4 MiB are the same in all variants, 1 MiB is its own.
-    (root / "usr/share/common").write_bytes(random.Random("common").randbytes(4 << 20))
-    (root / "usr/share/own").write_bytes(random.Random(letter).randbytes(1 << 20))
+    (root / "usr/share/common").write_bytes(common_content())
+    (root / "usr/share/own").write_bytes(own_content(letter))
     if program.exists():
         _copy_program(program, root)
 
@@ -192,8 +255,14 @@ def _make_image(root: Path, image: Path) -> tuple[str, int]:
     name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
     cache.tool("mkfs.erofs", "-zlz4hc", "-T", "1", "-U", name, "--all-root", image, root)
     with open(image, "ab") as file:
-        file.truncate(file.tell() + -file.tell() % 4096)
-        size = file.tell()
+        file.truncate(file.tell() + -file.tell() % BLOCK)
+    return _add_tree(image)
+
+
+def _add_tree(image: Path) -> tuple[str, int]:
+    """Puts a verity tree behind a file system; returns the root hash and the tree's offset."""
+    size = image.stat().st_size
+    name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
     options = [f"--hash-offset={size}", f"--uuid={name}", "--salt=" + "5a" * 32]
     report = cache.tool("veritysetup", "format", *options, image, image)
     root_hash = re.search(r"Root hash:\s+([0-9a-f]{64})", report)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 NGINX = "/usr/sbin/nginx"
@@ -16,7 +18,9 @@ pid {prefix}/pid;
 error_log {prefix}/error.log info;
 events {{ }}
 http {{
-	access_log {prefix}/access.log;
+	log_format with_range '$remote_addr - $remote_user [$time_local] "$request" $status '
+		'$body_bytes_sent "$http_referer" "$http_user_agent" "$http_range"';
+	access_log {prefix}/access.log with_range;
 	client_body_temp_path {prefix}/body;
 	proxy_temp_path {prefix}/proxy;
 	fastcgi_temp_path {prefix}/fastcgi;
@@ -32,6 +36,15 @@ http {{
 	}}
 }}
 """
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a request that is over."""
+
+    size: int  # bytes of its body that were sent
+    start: int  # of the range that was asked for
+    end: int | None  # of the same; None: the rest of the file
 
 
 class WebServer:
@@ -77,6 +90,18 @@ class WebServer:
         """The access log so far."""
         return (self._prefix / "access.log").read_text().splitlines()
 
+    def answers(self, name: str, count: int) -> list[Answer]:
+        """To all requests for a file, once there are so many: an answer that was broken off is
+        logged only when that is noticed."""
+        asked = r'"(?:-|bytes=(\d+)-(\d*))"$'
+        line = re.compile(rf'"GET /{re.escape(name)} [^"]*" \d+ (\d+) .* {asked}')
+        deadline = time.monotonic() + 10
+        while True:
+            found = [match for match in map(line.search, self.requests()) if match]
+            if len(found) >= count or time.monotonic() > deadline:
+                return [_answer(*match.groups()) for match in found]
+            time.sleep(0.05)
+
     def _wait(self) -> None:
         deadline = time.monotonic() + 10
         while True:
@@ -88,3 +113,7 @@ class WebServer:
                 logs = [path.read_text() for path in self._prefix.glob("*.log")]
                 raise RuntimeError("nginx did not start:\n" + "".join(logs))
             time.sleep(0.05)
+
+
+def _answer(size: str, first: str | None, last: str | None) -> Answer:
+    return Answer(int(size), int(first or 0), int(last) + 1 if last else None)
