@@ -15,9 +15,9 @@ struct error;
 struct keyring;
 
 /**
- * Reads PEM certificates. Self-signed ones are the roots (a signer's own among them: then only it is
- * trusted); the others only help to reach them. *ret belongs to the caller. ERROR_USAGE, -EINVAL:
- * no certificate, none that is a root, a damaged block; -ENOMEM.
+ * Reads PEM certificates. Self-signed ones are the roots (a signer's own among them: then only it
+ * is trusted); the others only help to reach them. *ret belongs to the caller. ERROR_USAGE,
+ * -EINVAL: no certificate, none that is a root, a damaged block; -ENOMEM.
  */
 int keyring_new(struct span certificates, struct keyring **ret, struct error *error);
 
