@@ -293,19 +293,30 @@ int converge_write(struct converge *converge, struct converge_hand *hand, uint64
 
 /* --- reading back --- */
 
-static int read_back_chunk(struct converge *converge, struct converge_hand *hand, uint64_t chunk,
-	uint64_t *ret_bytes, struct error *error)
+static int check_read_back(struct converge *converge, uint64_t chunk, const uint8_t *data,
+	uint32_t size, struct error *error)
 {
-	uint32_t size = chunkmap_chunk_bytes(converge->map, chunk);
-	uint64_t offset = chunk_offset(converge->map, chunk);
+	if (crc64_ecma_refl(0, data, size) == converge->sums[chunk])
+		return 0;
+	return error_failed(error, EIO,
+		"what was read back from the partition is not what was written (in the %u bytes at "
+		"offset %" PRIu64 "): the medium is failing",
+		size, chunk_offset(converge->map, chunk));
+}
+
+/* Chunks that follow each other, in one go. */
+static int read_back_chunks(struct converge *converge, struct converge_hand *hand, uint64_t first,
+	uint64_t end, uint64_t *ret_bytes, struct error *error)
+{
+	const struct chunkmap *map = converge->map;
+	uint32_t last = chunkmap_chunk_bytes(map, end - 1);
+	uint32_t size = (uint32_t)(end - 1 - first) * map->chunk_size + last;
 	int r;
 
-	r = target_read(converge->target, offset, hand->data, size, error);
-	if (r == 0 && crc64_ecma_refl(0, hand->data, size) != converge->sums[chunk])
-		return error_failed(error, EIO,
-			"what was read back from the partition is not what was written (in the %u "
-			"bytes at offset %" PRIu64 "): the medium is failing",
-			size, offset);
+	r = target_read(converge->target, chunk_offset(map, first), hand->data, size, error);
+	for (uint64_t chunk = first; r == 0 && chunk < end; chunk++)
+		r = check_read_back(converge, chunk, hand->data + (chunk - first) * map->chunk_size,
+			chunkmap_chunk_bytes(map, chunk), error);
 	*ret_bytes += size;
 	return r;
 }
@@ -314,14 +325,19 @@ static int read_back_unit(
 	void *opaque, size_t number, uint64_t unit, uint64_t *ret_bytes, struct error *error)
 {
 	struct converge *converge = opaque;
-	uint64_t first, end;
+	uint64_t first, end, next;
 	int r = 0;
 
 	unit_range(converge, unit, &first, &end);
-	for (uint64_t chunk = first; r == 0 && chunk < end; chunk++)
-		if (converge->state[chunk] == CHUNK_WRITTEN)
-			r = read_back_chunk(
-				converge, &converge->hands[number], chunk, ret_bytes, error);
+	for (; r == 0 && first < end; first = next) {
+		for (next = first; next < end && converge->state[next] == CHUNK_WRITTEN; next++)
+			;
+		if (next > first)
+			r = read_back_chunks(
+				converge, &converge->hands[number], first, next, ret_bytes, error);
+		else
+			next++;
+	}
 	return r;
 }
 
