@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from statistics import median
 
@@ -92,28 +91,24 @@ def repeat(image: pathlib.Path, copies: int) -> None:
             file.write(content)
 
 
-class Memory:
-    """The largest anonymous memory of a process and its children together, sampled."""
-
-    def __init__(self, pid: int) -> None:
-        self.largest, self._pid = 0, pid
-        threading.Thread(target=self._sample, daemon=True).start()
-
-    def _sample(self) -> None:
-        while total := rss.anonymous(self._pid):
-            self.largest = max(self.largest, total)
-            time.sleep(0.01)
-
-
-def measure(command, prepare) -> tuple[float, float]:
+def seconds(command, prepare) -> float:
+    """What it takes."""
     prepare()
     start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    memory = Memory(process.pid)
-    error = process.communicate()[1]
-    if process.returncode:
-        sys.exit(f"{command}: exit {process.returncode}\n{error.decode()}")
-    return time.monotonic() - start, memory.largest / (1 << 20)
+    run(*command)
+    return time.monotonic() - start
+
+
+def memory(command, prepare) -> float:
+    """The largest anonymous memory of a process and its children together, in MiB: sampled, which
+    takes time of its own."""
+    prepare()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    peak = rss.PeakRss(process.pid)
+    code = process.wait()
+    if code:
+        sys.exit(f"{command}: exit {code}")
+    return peak.stop() / (1 << 20)
 
 
 class Bench:
@@ -165,19 +160,20 @@ class Bench:
 
 
 def compare(bench: Bench, ways: dict, runs: int) -> None:
-    """Measures the ways in turn and prints the table; the first one is bistable's."""
+    """Measures the ways in turn, then the memory of each, and prints the table; the first one is
+    bistable's."""
     results = {way: [] for way in ways}
     for _ in range(runs):
         for way, command in ways.items():
-            results[way].append(measure(command, bench.prepare))
-    ours = median(seconds for seconds, _ in results["bistable"])
+            results[way].append(seconds(command, bench.prepare))
+    ours = median(results["bistable"])
     print(f"image {bench.size / 1e6:.0f} MB, bundle {bench.archive.stat().st_size / 1e6:.0f} MB, "
           f"medians of {runs}, a loop device over {bench.medium}\n")
     print("| way | seconds | bistable takes | RssAnon MiB |\n|---|---|---|---|")
     for way, rows in results.items():
-        seconds = median(row[0] for row in rows)
-        shown = f"{max(row[1] for row in rows):.0f}" if "|" not in way else "-"
-        print(f"| {way.replace(' | ', ', ')} | {seconds:.2f} | {ours / seconds:.2f} × | {shown} |",
+        took = median(rows)
+        shown = f"{memory(ways[way], bench.prepare):.0f}" if "|" not in way else "-"
+        print(f"| {way.replace(' | ', ', ')} | {took:.2f} | {ours / took:.2f} × | {shown} |",
               flush=True)
     print()
 
