@@ -122,7 +122,8 @@ class Bench:
         disk = home / "disk"
         with open(disk, "wb") as file:
             file.truncate(self.size + (64 << 20))
-        self.device = run("/usr/sbin/losetup", "--find", "--show", disk)
+        # As a disk: what is written is not in memory a second time. (For tmpfs: Linux 6.6.)
+        self.device = run("/usr/sbin/losetup", "--find", "--show", "--direct-io=on", disk)
         self.archive = archive
         self.tree = tree.Tree(home / "root")
         node = self.tree.partition("B")
