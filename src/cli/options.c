@@ -39,7 +39,7 @@ static const struct row rows[] = {
 	{ CLI_CREATED, 0, "created", "TIME", "2026-11-23T10:00:00Z; SOURCE_DATE_EPOCH, else now" },
 	{ CLI_NOT_AFTER, 0, "not-after", "TIME", "refused by systems from then on" },
 	{ CLI_COMPRESS, 0, "compress", "HOW", "zstd (default), deflate (for any unzip), none" },
-	{ CLI_LEVEL, 0, "level", "N", "zstd: 1 to 22, 3 unless given; deflate: 1 to 9, 6" },
+	{ CLI_LEVEL, 0, "level", "N", "zstd: 1 to 22, 15 unless given; deflate: 1 to 9, 6" },
 	{ CLI_CHUNK_SIZE, 0, "chunk-size", "SIZE", "4K to 1M, 32K unless given" },
 	{ CLI_THREADS, 0, "threads", "N", "does not change the result; default: one a processor" },
 	{ CLI_SIGN_KEY, 0, "sign-key", "KEY", "sign: a PEM file, or a pkcs11: URI" },

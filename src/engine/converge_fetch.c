@@ -21,7 +21,7 @@
  * wants are taken along if that is less than another request costs (docs/performance.md).
  */
 #define RUN_BYTES (2u << 20)
-#define GAP_BYTES (16u << 10)
+#define GAP_BYTES (12u << 10)
 
 /** Chunks that were asked for. */
 struct asked {

@@ -9,6 +9,8 @@
 #include "base/thread.h"
 #include "engine/context.h"
 
+#define HANDS_PER_PROCESSOR 2 /* one computes while the other waits for the medium */
+
 /** What the threads share. */
 struct shared {
 	const struct crew *crew;
@@ -28,13 +30,13 @@ struct hand {
 
 size_t crew_size(const struct context *context, uint64_t count)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	long most = sysconf(_SC_NPROCESSORS_ONLN) * HANDS_PER_PROCESSOR;
 	size_t size = CREW_MAX;
 
 	if (context->threads > 0)
 		size = context->threads < CREW_MAX ? context->threads : CREW_MAX;
-	else if (processors >= 1 && (size_t)processors < size)
-		size = (size_t)processors;
+	else if (most >= 1 && (size_t)most < size)
+		size = (size_t)most;
 	if (count < size)
 		size = count < 1 ? 1 : (size_t)count;
 	return size;

@@ -25,7 +25,7 @@ struct crew {
 	void *opaque;
 };
 
-/** How many threads such work gets: one for each processor, at most CREW_MAX and `count`. */
+/** How many threads such work gets: two for each processor, at most CREW_MAX and `count`. */
 size_t crew_size(const struct context *context, uint64_t count);
 
 /**

@@ -272,8 +272,8 @@ static void test_cancelling(void **unused)
 
 static void test_size(void **unused)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t usual = processors < (long)CREW_MAX ? (size_t)processors : CREW_MAX;
+	long two_each = sysconf(_SC_NPROCESSORS_ONLN) * 2;
+	size_t usual = two_each < (long)CREW_MAX ? (size_t)two_each : CREW_MAX;
 	const struct {
 		unsigned threads;
 		uint64_t count;
