@@ -128,7 +128,7 @@ static bool on_cancelled(void *context)
 {
 	struct hostile_play *play = context;
 
-	return ++play->questions == play->cancel_at;
+	return play->reached && ++play->questions == play->cancel_at;
 }
 
 static void on_note(void *context, const char *text)
@@ -224,11 +224,13 @@ static int open_and_use(struct hostile_play *play, struct error *error)
 	AUTO_FETCHER struct fetcher *fetcher = NULL;
 	int r;
 
+	play->reached = play->phase == HOSTILE_OPENING;
 	r = fetcher_open("nowhere", &options, &fetcher, error);
 	if (r < 0) {
 		assert_null(fetcher);
 		return r;
 	}
+	play->reached = true;
 	return use(play, fetcher, error);
 }
 

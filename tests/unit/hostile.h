@@ -42,11 +42,16 @@ struct hostile_play {
 	void (*act)(const struct hostile *hostile, const void *what);
 	const void *what;
 	uint32_t chunk_size; /* 0: 4096 */
-	unsigned cancel_at;  /* the question about cancellation that is answered by yes; 0: none */
+	/**
+	 * The question about cancellation that is answered by yes, counted from the phase on, for
+	 * how often it is asked before is a matter of how long the process takes; 0: none.
+	 */
+	unsigned cancel_at;
 	/** Called in the place of what the phase asks for; NULL: that. */
 	int (*use)(struct fetcher *fetcher, struct error *error);
 
-	/* What the parent heard. */
+	/* What the parent saw and heard. */
+	bool reached; /* the phase */
 	unsigned questions, notes;
 	char note[ERROR_TEXT_MAX]; /* the last one */
 };
