@@ -26,7 +26,7 @@ BOOT_SIZE = 16 << 20
 
 def run(*command, **options):
     return subprocess.run([str(word) for word in command], check=True, capture_output=True,
-                          text=True, **options).stdout.strip()
+                          text=True, errors="replace", **options).stdout.strip()
 
 
 def make_image(path: pathlib.Path, work: pathlib.Path) -> str:

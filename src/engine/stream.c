@@ -197,6 +197,14 @@ int stream_commit(struct stream *stream, size_t size, struct error *error)
 	return wait_for(stream, 0, error);
 }
 
+static void free_chunks(struct stream *stream)
+{
+	for (size_t i = 0; i < CHUNKS; i++) {
+		free(stream->chunk[i].data);
+		stream->chunk[i].data = NULL;
+	}
+}
+
 int stream_finish(struct stream *stream, struct error *error)
 {
 	int r;
@@ -207,7 +215,10 @@ int stream_finish(struct stream *stream, struct error *error)
 	if (r < 0)
 		return r;
 	LOCKED(&stream->lock);
-	return wait_for(stream, 0, error);
+	r = wait_for(stream, 0, error);
+	if (r == 0)
+		free_chunks(stream); /* what reads back needs as much */
+	return r;
 }
 
 const struct image *stream_image(const struct stream *stream)
@@ -231,8 +242,7 @@ void stream_close(struct stream *stream)
 		pthread_join(stream->thread, NULL);
 	}
 	writer_done(&stream->writer);
-	for (size_t i = 0; i < CHUNKS; i++)
-		free(stream->chunk[i].data);
+	free_chunks(stream);
 	pthread_mutex_destroy(&stream->lock);
 	pthread_cond_destroy(&stream->changed);
 	free(stream);
