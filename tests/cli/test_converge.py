@@ -20,7 +20,7 @@ from tree import MIB, Tree, bundle, noise, uki
 
 SIZE = 4 * MIB
 CHUNKS = SIZE // CHUNK
-GAP, RUN = 16 << 10, 2 << 20  # src/engine/converge_fetch.c
+GAP, RUN = 12 << 10, 2 << 20  # src/engine/converge_fetch.c
 LANES = 4  # connections at once, beside the first
 DELIVERIES = ["path", "range", "plain", "stdin"]
 

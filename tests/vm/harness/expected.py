@@ -10,7 +10,7 @@ from pathlib import Path
 from .testos import BLOCK, IMAGE_IN_BUNDLE, KERNEL_IN_BUNDLE
 
 CHUNK = 32 << 10
-GAP, RUN = 16 << 10, 2 << 20  # what one request takes along, and brings (converge_fetch.c)
+GAP, RUN = 12 << 10, 2 << 20  # what one request takes along, and brings (converge_fetch.c)
 
 
 def pieces(content: bytes, size: int) -> list[bytes]:
