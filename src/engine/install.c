@@ -82,13 +82,18 @@ static int check_running(struct install *install, struct error *error)
 		slot_letter(install->running));
 }
 
-/* A repair brings nothing that had not been taken before. */
+/*
+ * A repair brings nothing that had not been taken before, if there is something to go by: an
+ * install that broke off is taken up under the rules of an install.
+ */
 struct trust_settings install_trust(const struct install *install)
 {
+	bool again = install->repair && install->records.of[install->slot].state.payload_count > 0;
+
 	return (struct trust_settings){
 		.allow_unsigned = install->options->allow_unsigned,
-		.allow_downgrade = install->options->allow_downgrade || install->repair,
-		.allow_expired = install->repair,
+		.allow_downgrade = install->options->allow_downgrade || again,
+		.allow_expired = again,
 		.running = install->running == SLOT_NONE ? NULL
 							 : &install->records.of[install->running],
 	};

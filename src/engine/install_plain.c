@@ -172,6 +172,9 @@ int install_plain(struct install *install, struct error *error)
 	r = read_payloads(install, error);
 	if (r < 0 || install->options->dry_run)
 		return r;
+	/* Who fetches looks that both are there. */
+	if (!install->stream || install->boot.bytes.size == 0)
+		return fetcher_nonsense(install->fetcher, error);
 	image = stream_image(install->stream);
 	install->system.size = image->size;
 	memcpy(install->system.sha256, image->sha256, SHA256_SIZE);

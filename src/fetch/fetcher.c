@@ -41,6 +41,7 @@ struct fetcher {
 	uint64_t sizes[BUNDLE_ROLE_COUNT];
 	bool reading; /* a payload, whose pieces come */
 	bool held;    /* `piece` has bytes that were not read */
+	bool seen[BUNDLE_ROLE_COUNT];
 	struct channel_message piece;
 	size_t used; /* bytes of the piece that were read */
 };
@@ -397,8 +398,9 @@ int fetcher_next(struct fetcher *fetcher, struct bundle_payload *ret, struct err
 		return r;
 	memcpy(&payload, message.data, sizeof(payload));
 	if (message.kind != CHANNEL_PAYLOAD || size != sizeof(payload)
-		|| payload.role >= BUNDLE_ROLE_COUNT)
+		|| payload.role >= BUNDLE_ROLE_COUNT || fetcher->seen[payload.role])
 		return fetcher_nonsense(fetcher, error);
+	fetcher->seen[payload.role] = true;
 	fetcher->reading = true;
 	*ret = (struct bundle_payload){
 		.role = (enum bundle_role)payload.role,

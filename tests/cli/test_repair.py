@@ -277,3 +277,31 @@ def test_expired_since(repaired, on, verify, web):
     assert on("install", "-q", url).code == 0
     damage(repaired.partition("B"), 40_000)
     assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"
+
+
+def test_broken_off_install_does_not_open_the_door(running, on, web, status, verify):
+    """Nothing is known of slot A but that it is incomplete: a repair is an install then, and takes
+    nothing that is older than what runs, or has expired."""
+    four = make(uki("4", linux_size=16384), noise(SIZE, "four"), keys={"version": "4"})
+    assert on("install", "-q", "-", input=four[:-60_000]).code == 1
+    assert status()["slots"]["A"]["complete"] is False
+    before = running.snapshot()
+    for keys, says in (({"version": "2"}, "older"),
+                       ({"version": "9", "not_after": "2020-01-01T00:00:00Z",
+                         "created": "2019-01-01T00:00:00Z"}, "not to be installed")):
+        url = web.put("/bad.bundle", make(uki(keys["version"]), noise(SIZE, "four"), keys=keys))
+        result, _ = repair(on, url)
+        assert result.code == 3 and says in result.stderr, result
+        assert running.snapshot() == before
+    assert repair(on, web.put("/four.bundle", four))[0].code == 0
+    assert verify("A")["worst"] == "ok"
+
+
+def test_boot_file_built_for_its_slot(signed, on, verify, web):
+    """It has the slot's text from the start: nothing was put in, and nothing is to be taken out."""
+    boot = uki("3", linux_size=16384, cmdline=b"root=PARTLABEL=METROPOLIS-SYSTEM-B ro quiet")
+    assert on("install", "-q", web.put("/own.bundle", make(boot, SYSTEM))).code == 0
+    assert verify("B")["worst"] == "ok"
+    damage(signed.boot_file("B"), 3000)
+    assert level(verify("B"), "B", "boot-file") == "problem"
+    assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"

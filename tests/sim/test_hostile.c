@@ -36,6 +36,7 @@ static struct {
 	bool again;     /* what is said now is said twice */
 	struct channel_chunks previous;
 	uint32_t previous_size;
+	unsigned ends; /* that payload of a plain bundle, counted from 1, is passed over; 0: none */
 } lying = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 int __real_channel_send(int socket, const struct channel_message *message, size_t size);
@@ -62,10 +63,21 @@ static bool change(struct channel_message *message)
 	return again;
 }
 
+/* Whether there shall be no more payloads, from this one on. */
+static bool ends_here(void)
+{
+	LOCKED(&lying.lock);
+	return lying.ends > 0 && --lying.ends == 0;
+}
+
 int __wrap_channel_send(int socket, const struct channel_message *message, size_t size)
 {
 	struct channel_message changed = *message;
 
+	if (message->kind == CHANNEL_PAYLOAD && ends_here()) {
+		changed.kind = CHANNEL_END;
+		size = 0;
+	}
 	if (message->kind == CHANNEL_CHUNKS && change(&changed)) {
 		__real_channel_send(socket, &changed, size);
 		/* A slot twice would be noticed before. */
@@ -304,11 +316,26 @@ static void test_chunks_twice(void **unused)
 	assert_true(count >= 2);
 }
 
+/* What a plain bundle must hold is said not to be there. */
+static void test_end_too_early(void **unused)
+{
+	AUTO_SYSTEM struct system factory = system_new("1", 1, NULL);
+	AUTO_SYSTEM struct system next = system_new("2", 2, NULL);
+
+	(void)unused;
+	for (unsigned ends = 1; ends <= 2; ends++) {
+		lying.ends = ends;
+		check_lie(&factory, &next, "end", NULL, ends);
+		assert_int_equal(lying.ends, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_chunks_twice),
+		cmocka_unit_test(test_end_too_early),
 	};
 
 	return cmocka_run_group_tests_name("hostile", tests, NULL, NULL);

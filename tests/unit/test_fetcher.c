@@ -258,6 +258,33 @@ static void test_a_slot_twice(void **unused)
 	assert_int_equal(hostile_play(&play, &error), 1);
 }
 
+static int next_two(struct fetcher *fetcher, struct error *error)
+{
+	struct bundle_payload payload;
+
+	assert_int_equal(fetcher_next(fetcher, &payload, error), 1);
+	return fetcher_next(fetcher, &payload, error);
+}
+
+static void test_a_payload_twice(void **unused)
+{
+	static const struct channel_payload system = { .role = BUNDLE_ROLE_SYSTEM, .size = 1000 };
+	static const struct channel_payload boot = { .role = BUNDLE_ROLE_BOOT, .size = 1000 };
+	struct hostile_said said[] = {
+		{ { .kind = CHANNEL_PIECE }, NULL, 0 },
+		{ { .kind = CHANNEL_PAYLOAD }, &system, sizeof(system) },
+	};
+	struct hostile_play play = {
+		.phase = HOSTILE_READ, .act = say_two, .what = said, .use = next_two
+	};
+	struct error error;
+
+	(void)unused;
+	check_nonsense("the same payload again", &play);
+	said[1].data = &boot;
+	assert_int_equal(hostile_play(&play, &error), 1);
+}
+
 static void test_an_entry_that_is_too_short(void **unused)
 {
 	static const struct hostile_said few[] = {
@@ -442,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_wrong_fields),
 		cmocka_unit_test(test_a_slot_twice),
+		cmocka_unit_test(test_a_payload_twice),
 		cmocka_unit_test(test_an_entry_that_is_too_short),
 		cmocka_unit_test(test_chunks_that_cannot_be),
 		cmocka_unit_test(test_names_without_an_end),
