@@ -201,6 +201,8 @@ int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[SH
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	uint8_t digest[SHA256_SIZE];
 	struct uki uki;
+	bool parsed;
+	size_t count;
 	int r;
 
 	*ret = false;
@@ -212,13 +214,20 @@ int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[SH
 	if (r < 0)
 		return r;
 	*ret = memcmp(digest, sha256, SHA256_SIZE) == 0;
-	if (!*ret && uki_parse(span_of(&bytes), &uki, NULL) == 0
+	parsed = uki_parse(span_of(&bytes), &uki, NULL) == 0;
+	if (!*ret && parsed
 		&& uki_bind(&uki, bytes.data, context->config.bound[slot],
 			   context->config.placeholder, NULL, NULL)
 			   >= 0) {
 		r = sha256_of(bytes.data, bytes.size, digest, error);
 		*ret = r == 0 && memcmp(digest, sha256, SHA256_SIZE) == 0;
 	}
+	/* One that still has the placeholder finds no system, unless it is bound now. */
+	else if (*ret && parsed && !ret_bytes)
+		*ret = uki_bind(&uki, bytes.data, context->config.placeholder,
+			       context->config.bound[slot], &count, NULL)
+			       == 0
+		       && count == 0;
 	if (*ret && ret_bytes)
 		*ret_bytes = buffer_take(&bytes);
 	return r;

@@ -101,9 +101,10 @@ void context_close(struct context *context)
 {
 	if (!context)
 		return;
-	context->machine->ops->unlock(context->machine, TAKE(context->lock));
 	boot_free(TAKE(context->boot));
+	/* It may make the ESP read-only again: nobody else is to be writing by then. */
 	context->machine->ops->esp_close(context->machine, TAKE(context->esp));
+	context->machine->ops->unlock(context->machine, TAKE(context->lock));
 }
 
 int context_running_slot(struct context *context, enum slot *ret, struct error *error)

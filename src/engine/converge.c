@@ -164,10 +164,13 @@ static int look_at_chunk(struct converge *converge, struct converge_hand *hand, 
 	if (r < 0 || !matches)
 		return r;
 	converge->state[chunk] = CHUNK_KEEP;
-	/* It is overwritten while anything else is. */
-	if (chunk == 0)
-		target_set_first(
-			converge->target, data, chunkmap_chunk_bytes(converge->map, chunk));
+	/* Its first block is overwritten while anything else is. */
+	if (chunk == 0) {
+		uint32_t size = chunkmap_chunk_bytes(converge->map, chunk);
+
+		converge->sums[chunk] = crc64_ecma_refl(0, data, size);
+		target_set_first(converge->target, data, size);
+	}
 	return 0;
 }
 
@@ -192,15 +195,24 @@ static int look_at_unit(
 	struct converge_hand *hand = &converge->hands[number];
 	uint64_t first, end;
 	uint32_t size = unit_range(converge, unit, &first, &end);
+	struct error why = { 0 };
 	int r;
 
-	r = target_read(converge->target, unit * converge->unit_size, hand->data, size, error);
-	if (r == 0 && unit == 0)
+	*ret_bytes = size;
+	r = target_read(converge->target, unit * converge->unit_size, hand->data, size, &why);
+	/* A sector that cannot be read may be whole again once it was written: it is as if empty.
+	 */
+	if (r == -EIO) {
+		atomic_store(&converge->target_unreadable, true);
+		return 0;
+	}
+	if (r < 0)
+		return error_pass(error, &why);
+	if (unit == 0)
 		memcpy(converge->first, hand->data, block_bytes(size, 0));
 	for (uint64_t chunk = first; r == 0 && chunk < end; chunk++)
 		r = look_at_chunk(converge, hand, chunk,
 			hand->data + (chunk - first) * converge->map->chunk_size, error);
-	*ret_bytes = size;
 	return r;
 }
 
@@ -210,6 +222,10 @@ int converge_look(struct converge *converge, struct error *error)
 	int r;
 
 	r = converge_crew(converge, "compare", map->size, look_at_unit, error);
+	if (r == 0 && converge->target_unreadable)
+		report_warning(&converge->context->observer.report,
+			"Some of %s cannot be read and is written anew: the medium may be failing",
+			target_device(converge->target));
 	for (uint64_t chunk = 0; r == 0 && chunk < map->chunk_count; chunk++)
 		if (converge->state[chunk] == CHUNK_KEEP)
 			converge->counts.kept += chunkmap_chunk_bytes(map, chunk);
@@ -321,6 +337,12 @@ static int read_back_chunks(struct converge *converge, struct converge_hand *han
 	return r;
 }
 
+/* The first one always was, at least in part: target_finish(). */
+static bool was_written(const struct converge *converge, uint64_t chunk)
+{
+	return chunk == 0 || converge->state[chunk] == CHUNK_WRITTEN;
+}
+
 static int read_back_unit(
 	void *opaque, size_t number, uint64_t unit, uint64_t *ret_bytes, struct error *error)
 {
@@ -330,7 +352,7 @@ static int read_back_unit(
 
 	unit_range(converge, unit, &first, &end);
 	for (; r == 0 && first < end; first = next) {
-		for (next = first; next < end && converge->state[next] == CHUNK_WRITTEN; next++)
+		for (next = first; next < end && was_written(converge, next); next++)
 			;
 		if (next > first)
 			r = read_back_chunks(

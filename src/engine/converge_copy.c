@@ -56,14 +56,22 @@ static int scan_unit(
 	uint64_t offset = unit * converge->unit_size, left = converge->running_size - offset;
 	uint32_t size = left < converge->unit_size ? (uint32_t)left : converge->unit_size;
 	uint8_t *data = converge->hands[number].data;
+	struct error why = { 0 };
 	int r;
 
-	r = machine->ops->partition_read(machine, converge->running, offset, data, size, error);
-	for (uint32_t at = 0; r == 0 && at + CHUNKMAP_BLOCK_SIZE <= size; at += CHUNKMAP_BLOCK_SIZE)
+	*ret_bytes = size;
+	r = machine->ops->partition_read(machine, converge->running, offset, data, size, &why);
+	/* What it holds may be had from the bundle as well. */
+	if (r == -EIO) {
+		atomic_store(&converge->running_unreadable, true);
+		return 0;
+	}
+	if (r < 0)
+		return error_pass(error, &why);
+	for (uint32_t at = 0; at + CHUNKMAP_BLOCK_SIZE <= size; at += CHUNKMAP_BLOCK_SIZE)
 		hints_offer(converge->hints, chunkmap_hint_of(data + at, CHUNKMAP_BLOCK_SIZE),
 			(uint32_t)((offset + at) / CHUNKMAP_BLOCK_SIZE));
-	*ret_bytes = size;
-	return r;
+	return 0;
 }
 
 static int scan(struct converge *converge, struct error *error)
@@ -191,9 +199,15 @@ static int assemble(struct converge *converge, uint64_t chunk, uint8_t *data, st
 static int copy_chunk(struct converge *converge, struct converge_hand *hand, uint64_t chunk,
 	uint8_t *data, bool *ret_matches, struct error *error)
 {
-	int r = assemble(converge, chunk, data, error);
+	struct error why = { 0 };
+	int r = assemble(converge, chunk, data, &why);
 
-	return r < 0 ? r : converge_matches(converge, hand, chunk, data, ret_matches, error);
+	if (r == -EIO) {
+		atomic_store(&converge->running_unreadable, true);
+		return 0;
+	}
+	return r < 0 ? error_pass(error, &why)
+		     : converge_matches(converge, hand, chunk, data, ret_matches, error);
 }
 
 /* Chunks that follow each other are written together. */
@@ -237,6 +251,10 @@ int converge_copy(struct converge *converge, struct error *error)
 	for (uint64_t chunk = 0; r == 0 && chunk < map->chunk_count; chunk++)
 		if (converge->state[chunk] == CHUNK_COPY)
 			move(converge, chunk, CHUNK_FETCH);
+	if (r == 0 && converge->running_unreadable)
+		report_warning(&converge->context->observer.report,
+			"Some of the running system's partition cannot be read: its medium may be "
+			"failing");
 	hints_free(converge->hints);
 	converge->hints = NULL;
 	return r;

@@ -4,6 +4,7 @@
 /* What the files of converge.h share. */
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,7 +51,9 @@ struct converge {
 	struct converge_hand hands[CREW_MAX];
 	size_t hand_count;
 	struct converge_counts counts;
-	pthread_mutex_t lock; /* of the image */
+	atomic_bool target_unreadable;  /* some of it */
+	atomic_bool running_unreadable; /* the same */
+	pthread_mutex_t lock;           /* of the image */
 	struct image image;
 };
 

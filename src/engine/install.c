@@ -18,6 +18,7 @@
 #include "engine/stream.h"
 #include "engine/target.h"
 #include "fetch/fetcher.h"
+#include "format/version.h"
 #include "machine/machine.h"
 
 static void install_done(struct install *install)
@@ -88,12 +89,13 @@ static int check_running(struct install *install, struct error *error)
  */
 struct trust_settings install_trust(const struct install *install)
 {
-	bool again = install->repair && install->records.of[install->slot].state.payload_count > 0;
+	const struct record *target = &install->records.of[install->slot];
+	bool again = install->repair && target->state.payload_count > 0;
 
 	return (struct trust_settings){
 		.allow_unsigned = install->options->allow_unsigned,
 		.allow_downgrade = install->options->allow_downgrade || again,
-		.allow_expired = again,
+		.taken = again ? target : NULL,
 		.running = install->running == SLOT_NONE ? NULL
 							 : &install->records.of[install->running],
 	};
@@ -142,6 +144,18 @@ static bool has_same_payloads(const struct install *install)
 	return state->payload_count > 0;
 }
 
+/* Who serves it must not be able to take an epoch back. */
+static bool is_older(const struct install *install)
+{
+	const struct state *state = &install->records.of[install->slot].state;
+	const struct manifest *manifest = &install->chunked.manifest;
+
+	return !chunked_is_none(&install->chunked) && !install->options->allow_downgrade
+	       && state->version
+	       && (manifest->epoch < (uint64_t)state->epoch
+		       || version_compare(manifest->version, state->version) < 0);
+}
+
 int install_check_same(struct install *install, struct error *error)
 {
 	const struct record *record = &install->records.of[install->slot];
@@ -149,6 +163,14 @@ int install_check_same(struct install *install, struct error *error)
 	if (!install->repair)
 		return 0;
 	install->keeps = has_same_payloads(install);
+	if (install->keeps && is_older(install))
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"the bundle at '%s' is an older one of the same payloads: version %s, "
+			"epoch %llu, where slot %c was installed from version %s, epoch %llu",
+			fetcher_name(install->fetcher), install->chunked.manifest.version,
+			(unsigned long long)install->chunked.manifest.epoch,
+			slot_letter(install->slot), record->state.version,
+			(unsigned long long)record->state.epoch);
 	/* An install that broke off left nothing to go by: any bundle may be put into the slot. */
 	if (install->keeps || record->state.payload_count == 0)
 		return 0;
@@ -253,14 +275,24 @@ static const char *version(const struct install *install)
 /* A fresh record: attempts, confirmation and "bad" belong to what was in the slot before. */
 static int fresh_record(struct install *install, struct record *record, struct error *error)
 {
+	struct state *old = &record->state, fresh;
 	int r;
 
 	if (install->keeps) {
 		record->state.complete = false;
 		return 0;
 	}
-	state_done(&record->state);
-	record->state = (struct state){ .complete = false };
+	fresh = (struct state){ .complete = false };
+	/* What lies on the removable path is still ours when this slot's boot file is another one.
+	 */
+	if (old->has_removable || old->has_boot_file) {
+		fresh.has_removable = true;
+		memcpy(fresh.removable_sha256,
+			old->has_removable ? old->removable_sha256 : old->boot_file.sha256,
+			SHA256_SIZE);
+	}
+	state_done(old);
+	*old = fresh;
 	r = set_text(&record->state.source, fetcher_name(install->fetcher), error);
 	if (r == 0)
 		r = set_text(&record->state.version, version(install), error);

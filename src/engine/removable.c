@@ -102,12 +102,17 @@ static void keep(struct state *remember, const uint8_t digest[SHA256_SIZE])
 static int refresh(struct context *context, enum slot slot, const struct records *records,
 	bool create, struct state *remember, struct error *error)
 {
+	const struct state *state = &records->of[slot].state;
 	uint8_t wanted[SHA256_SIZE], present[SHA256_SIZE];
 	int r;
 
 	r = digest_of(context, context->config.boot_file[slot], wanted, error);
 	if (r < 0)
 		return r;
+	/* What lies on the removable path may be the last good copy of it. */
+	if (state->has_boot_file && memcmp(wanted, state->boot_file.sha256, SHA256_SIZE) != 0)
+		return error_failed(error, EIO, "%s is not the file that was installed",
+			context->config.boot_file[slot]);
 	r = digest_of(context, REMOVABLE_PATH, present, error);
 	if (r == -ENOENT && !create)
 		return 0;

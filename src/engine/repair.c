@@ -56,15 +56,23 @@ static int enable(struct context *context, enum slot slot, struct error *error)
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	AUTO_RECORDS struct records records = { 0 };
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
 	int r;
 
 	(void)open;
 	r = context_begin(context, false, error);
 	if (r == 0)
 		r = records_read(context, &records, error);
-	if (r < 0 || !records.startable[slot])
+	if (r == 0 && records.startable[slot])
+		r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0 || !records.startable[slot] || !view.readable)
 		return r;
-	return context->boot->ops->enable(context->boot, slot, error);
+	if (view.slots[slot].present)
+		return context->boot->ops->enable(context->boot, slot, error);
+	report_warning(&context->observer.report,
+		"Slot %c has no boot entry: 'bistable mark-good' or 'bistable activate' makes one",
+		slot_letter(slot));
+	return 0;
 }
 
 int repair_run(struct context *context, const struct bistable_install_options *options,
@@ -84,6 +92,9 @@ int repair_run(struct context *context, const struct bistable_install_options *o
 	result->slot = slot_letter(slot_other(running));
 	r = wrong ? install_repair(context, options, result, error)
 		  : enable(context, slot_other(running), error);
+	if (r == 0 && running_wrong && wrong)
+		report_note(&context->observer.report, "Slot %c is as it was installed again",
+			result->slot);
 	if (r == 0 && running_wrong)
 		r = running_is_damaged(running, error);
 	return r;

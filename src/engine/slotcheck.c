@@ -22,6 +22,9 @@
 #define CHECKS_MAX 8
 
 #define INSTALL_AGAIN "Install into this slot again."
+#define UNREADABLE                                                                           \
+	"'bistable mark-good --force' writes that of the running slot anew; into the other " \
+	"one, install again."
 #define REPAIR                                                                            \
 	"'bistable repair' puts a slot right that does not run: start the other one for " \
 	"that, if need be."
@@ -64,7 +67,10 @@ __attribute__((format(printf, 6, 7))) static int conclude(struct slotcheck *chec
 
 static int check_signature(struct slotcheck *check, struct error *error)
 {
-	const struct trust_settings settings = { .allow_unsigned = true };
+	const struct trust_settings settings = {
+		.allow_unsigned = true,
+		.taken = &check->record,
+	};
 	struct trust trust = { 0 };
 	struct error why = { 0 };
 	int r;
@@ -287,10 +293,14 @@ static int check_slot(struct context *context, enum slot slot, struct bistable_r
 	int r;
 
 	r = record_read(context, slot, &check.record, error);
+	if (r == 0 && !check.record.readable)
+		r = conclude(&check, "state", BISTABLE_LEVEL_PROBLEM, UNREADABLE, error,
+			"Its record cannot be used, and the slot counts as incomplete: %s.",
+			check.record.why);
 	if (r < 0)
 		return r;
-	/* A boot file that is missing is told of below. */
-	if (!record_complete(&check.record)
+	/* A boot file that is missing is told of below. What cannot be told is looked for. */
+	if (check.record.readable && !record_complete(&check.record)
 		&& !(check.record.exists && check.record.state.complete))
 		return conclude(&check, "state", BISTABLE_LEVEL_WARNING, INSTALL_AGAIN, error,
 			"It holds no complete system.");

@@ -41,11 +41,18 @@ static int64_t earliest(const struct trust_settings *settings)
 
 static struct cms_policy make_policy(struct context *context, const struct trust_settings *settings)
 {
-	return (struct cms_policy){
+	struct cms_policy policy = {
 		.check_purpose = context->config.check_purpose,
 		.now = context->machine->ops->now(context->machine),
 		.earliest = earliest(settings),
 	};
+
+	/* The clock may have been wrong then, too, but the bundle had been made. */
+	if (settings->taken && settings->taken->state.installed > 0) {
+		policy.now = settings->taken->state.installed;
+		policy.earliest = settings->taken->state.created;
+	}
+	return policy;
 }
 
 static int read_pem(
@@ -199,7 +206,7 @@ int trust_manifest(struct context *context, const struct trust_settings *setting
 		r = check_downgrade(context, settings, manifest, error);
 	if (r < 0)
 		return r;
-	if (settings->allow_expired || manifest->not_after == 0
+	if (settings->taken || manifest->not_after == 0
 		|| cms_policy_time(&policy) < manifest->not_after)
 		return 0;
 	manifest_time_format(manifest->not_after, time);

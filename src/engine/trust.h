@@ -16,8 +16,12 @@ struct record;
 struct trust_settings {
 	bool allow_unsigned;          /* also, if the configuration says so */
 	bool allow_downgrade;         /* the same */
-	bool allow_expired;           /* after its not_after */
 	const struct record *running; /* of the running slot; NULL: none runs */
+	/*
+	 * What was taken once: certificates and not_after are judged by when it was installed.
+	 * NULL: by now.
+	 */
+	const struct record *taken;
 };
 
 /** Who vouches for a bundle. Zero-initialised: nobody. */

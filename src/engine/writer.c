@@ -115,10 +115,19 @@ static int find_range(struct writer *writer, const uint8_t *data, size_t size, s
 /* Writes what differs from what is there. */
 static int converge(struct writer *writer, const uint8_t *data, size_t size, struct error *error)
 {
+	struct error why = { 0 };
 	size_t start, end;
 	int r;
 
-	r = find_range(writer, data, size, &start, &end, error);
+	r = find_range(writer, data, size, &start, &end, &why);
+	/* A sector that cannot be read may be whole again once it was written. */
+	if (r == -EIO) {
+		start = 0;
+		end = size;
+		r = 0;
+	}
+	if (r < 0 && error)
+		*error = why;
 	if (r < 0 || end == 0)
 		return r;
 	r = begin(writer, error);

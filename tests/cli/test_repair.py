@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """verify tells what of a slot is not as it was installed, and where; repair puts it right."""
 
+import calendar
 import io
+import json
 import zipfile
 
 import pytest
 
-from make_bundle import BLOCK, CHUNK, SIGNER, make
+from bad_chunked import cms_by
+from make_bundle import BLOCK, CHUNK, SIGNER, Bundle, Payload, make
 from tree import MIB, noise, uki
 
 SIZE = 256 << 10
@@ -159,6 +162,17 @@ def test_plain(settled, verify):
     assert document["damage"] == [{"slot": "B", "start": 0, "end": SIZE}]
 
 
+def test_unreadable_record(repaired, on, verify):
+    """Why is said, and the receipt tells of the rest."""
+    repaired.boot_file("B").with_suffix(".state").write_text('{"format": 9}')
+    document = verify("B")
+    assert level(document, "B", "state") == "problem"
+    assert "format" in document["checks"][0]["what"], document
+    assert level(document, "B", "signature") == level(document, "B", "image") == "ok"
+    damage(repaired.partition("B"), 5)
+    assert level(verify("B"), "B", "image") == "problem" and verify("B")["damage"]
+
+
 def test_incomplete(signed, on, verify):
     assert on("install", "-q", "-", input=make(BOOT, SYSTEM)[:-60_000]).code == 1
     document = verify("B")
@@ -305,3 +319,100 @@ def test_boot_file_built_for_its_slot(signed, on, verify, web):
     damage(signed.boot_file("B"), 3000)
     assert level(verify("B"), "B", "boot-file") == "problem"
     assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"
+
+
+def change_record(tree, slot, **keys):
+    path = tree.boot_file(slot).with_suffix(".state")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def test_certificate_expired_since(signed, on, verify, web):
+    """What was signed when it was installed stays so; nothing new is taken by that."""
+    keyring = signed.config.parent / "keyring.pem"
+    trusted = keyring.read_bytes()
+    keys = {"created": "2026-01-01T00:00:00Z"}
+    manifest = Bundle([Payload("boot", "kernel_efi.efi", BOOT),
+                       Payload("system", "verity_rootfs.img", SYSTEM)], keys=keys).make_manifest()
+    url = web.put("/old.bundle", make(BOOT, SYSTEM, manifest=manifest,
+                                      signature=cms_by(manifest, end="20260201000000Z")))
+    refused = on("install", "-q", "--activate=none", url)
+    assert refused.code == 3 and "expired" in refused.stderr, refused
+    # There is no clock to turn back: the machine takes it unverified, and forgets when that was.
+    keyring.unlink()
+    assert on("install", "-q", "--activate=none", "--allow-unsigned", url).code == 0
+    keyring.write_bytes(trusted)
+    assert level(verify("B"), "B", "signature") == "problem"
+    change_record(signed, "B", installed=calendar.timegm((2026, 1, 15, 0, 0, 0)))
+    assert verify("B")["worst"] == "ok"
+    damage(signed.partition("B"), 40_000)
+    assert repair(on)[0].code == 0
+
+
+def test_older_bundle_of_the_same_payloads(repaired, on, verify, web, status):
+    """Who serves it takes no epoch back."""
+    url = web.put("/seven.bundle", make(BOOT, SYSTEM, keys={"epoch": 7}))
+    assert on("install", "-q", url).code == 0
+    for damaged in (True, False):
+        if damaged:
+            damage(repaired.partition("B"), 40_000)
+        else:
+            repaired.boot_file("B").with_suffix(".receipt").unlink()
+        before = repaired.snapshot()
+        for keys, says in (({"epoch": 3}, "epoch 3"),
+                           ({"epoch": 7, "version": "2"}, "version 2")):
+            result, _ = repair(on, web.put("/three.bundle", make(BOOT, SYSTEM, keys=keys)))
+            assert result.code == 3 and says in result.stderr, result
+            assert repaired.snapshot() == before
+        assert repair(on, url)[0].code == 0 and verify("B")["worst"] == "ok"
+
+
+def test_boot_file_without_its_slot(repaired, on, verify):
+    """Copied there by hand from the bundle: it names no slot, and would find no system."""
+    repaired.boot_file("B").write_bytes(BOOT)
+    assert level(verify("B"), "B", "boot-file") == "problem"
+    assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"
+
+
+def test_no_boot_entry(running, on, status):
+    """The firmware lost the entry of a slot that is as it should be."""
+    gone, = running.entries("A")
+    running.variable_path(f"Boot{gone:04X}").unlink()
+    running.set_boot_order([n for n in running.boot_order() if n != gone])
+    result = on("repair")
+    assert result.code == 0 and "no boot entry" in result.stderr, result
+    assert on("mark-good").code == 0 and status()["slots"]["A"]["entry_active"] is True
+
+
+def test_both_are_damaged(running, on, verify, web):
+    """The one that can be is put right, and that is said."""
+    url = web.put("/os.bundle", make(BOOT, SYSTEM))
+    assert on("install", "-q", "--activate=none", url).code == 0
+    damage(running.partition("A"), 40_000)
+    damage(running.partition("B"), 80_000)
+    result = on("repair")
+    assert result.code == 1 and "cannot be repaired while it runs" in result.stderr, result
+    assert "Slot A is as it was installed again" in result.stderr, result
+    assert level(verify(), "A", "image") == "ok"
+
+
+def test_removable_path_is_spared(running, on, verify):
+    """It may have the last good copy of a boot file."""
+    good = running.boot_file("B").read_bytes()
+    assert running.removable.read_bytes() == good
+    damage(running.boot_file("B"), 3000)
+    marked = on("mark-good")
+    assert "was not refreshed" in marked.stderr and "not the file" in marked.stderr, marked
+    assert on("install", "-q", "--activate=none", "-", input=make(BOOT, SYSTEM)).code == 0
+    assert running.removable.read_bytes() == good
+
+
+def test_removable_path_after_a_forced_install(running, on):
+    """It is still known as ours when the slot that it is of was installed into."""
+    other = make(uki("4", linux_size=16384), noise(SIZE, "four"), keys={"version": "4"})
+    assert on("install", "-q", "--activate=reboot", "-", input=other).code == 0
+    assert running.reboot() == "A"
+    five = make(uki("5", linux_size=16384), noise(SIZE, "five"), keys={"version": "5"})
+    assert on("install", "-q", "--force", "--activate=none", "-", input=five).code == 0
+    marked = on("mark-good")
+    assert marked.code == 0 and "somebody else" not in marked.stderr, marked
+    assert running.removable.read_bytes() == running.boot_file("A").read_bytes()

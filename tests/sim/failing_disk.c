@@ -31,8 +31,10 @@ static bool strikes(struct machine *machine, enum disk_call call)
 	struct failing_disk *disk = disk_of(machine);
 	const struct disk_fault *fault = disk->fault;
 
-	assert(disk->count < FAILING_DISK_CALLS_MAX);
-	disk->calls[disk->count++] = call;
+	assert(disk->count < FAILING_DISK_CALLS_MAX || disk->bad);
+	if (disk->count < FAILING_DISK_CALLS_MAX)
+		disk->calls[disk->count] = call;
+	disk->count++;
 	if (!fault || !(fault->calls & call)
 		|| (fault->lasts ? disk->count < disk->at : disk->count != disk->at))
 		return false;
@@ -60,6 +62,14 @@ static int partition_open(struct machine *machine, const char *device, enum part
 	return disk_of(machine)->plain.partition_open(machine, device, mode, ret, error);
 }
 
+/* Whether it touches the bad sector. */
+static bool is_bad(const struct failing_disk *disk, const struct partition *partition,
+	uint64_t offset, size_t size)
+{
+	return disk->bad && disk->bad == (const struct sim_partition *)partition
+	       && disk->bad_at >= offset && disk->bad_at < offset + size;
+}
+
 static int partition_read(struct machine *machine, struct partition *partition, uint64_t offset,
 	void *data, size_t size, struct error *error)
 {
@@ -68,6 +78,8 @@ static int partition_read(struct machine *machine, struct partition *partition, 
 
 	if (struck && !only_alters(machine))
 		return fail(machine, "read", error);
+	if (is_bad(disk_of(machine), partition, offset, size))
+		return error_failed(error, EIO, "simulated disk: a bad sector");
 	r = disk_of(machine)->plain.partition_read(machine, partition, offset, data, size, error);
 	if (r == 0 && struck)
 		((uint8_t *)data)[size / 2] ^= 0x10;
@@ -80,8 +92,12 @@ static int partition_write(struct machine *machine, struct partition *partition,
 	const struct machine_ops *plain = &disk_of(machine)->plain;
 	enum disk_done done;
 
+	if (is_bad(disk_of(machine), partition, offset, size))
+		disk_of(machine)->bad = NULL;
 	if (!strikes(machine, DISK_WRITES))
 		return plain->partition_write(machine, partition, offset, data, size, error);
+	if (only_alters(machine))
+		return 0;
 	done = disk_of(machine)->fault->done;
 	if (done != DISK_DONE_NOTHING)
 		plain->partition_write(machine, partition, offset, data,
@@ -158,7 +174,7 @@ static int esp_replace(struct machine *machine, struct esp *esp, const char *pat
 	const struct machine_ops *plain = &disk_of(machine)->plain;
 	char leftover[160];
 
-	if (!strikes(machine, DISK_WRITES))
+	if (!strikes(machine, DISK_WRITES) || only_alters(machine))
 		return plain->esp_replace(machine, esp, path, content, error);
 	snprintf(leftover, sizeof(leftover), "%s" MACHINE_NEW_SUFFIX, path);
 	if (disk_of(machine)->fault->done == DISK_DONE_PART)

@@ -31,8 +31,8 @@ enum disk_done { DISK_DONE_NOTHING, DISK_DONE_PART, DISK_DONE_ALL };
 struct disk_fault {
 	const char *name;
 	unsigned calls; /* enum disk_call: those that it can strike */
-	int number;     /* errno; 0: nothing fails, but one byte is read wrong */
-	bool lasts;     /* from that call on; else it strikes once */
+	int number; /* errno; 0: nothing fails, but one byte is read wrong, or a write swallowed */
+	bool lasts; /* from that call on; else it strikes once */
 	enum disk_done done;
 };
 
@@ -44,6 +44,9 @@ struct failing_disk {
 	unsigned count;
 	unsigned struck;
 	uint32_t seed; /* which blocks a failed flush loses */
+	/* A sector, of the partition that begins with `bad`, that gives EIO until it is written. */
+	const struct sim_partition *bad;
+	uint64_t bad_at;
 	enum disk_call calls[FAILING_DISK_CALLS_MAX];
 };
 

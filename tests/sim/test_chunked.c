@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "failing_disk.h"
 #include "patient.h"
 #include "stage.h"
 #include "world.h"
@@ -377,6 +378,89 @@ static void test_repair_ends_an_install(void **unused)
 	assert_int_equal(sim_power_cycle(sim), SLOT_B);
 }
 
+/* What the disk swallows is noticed: the first block, too, which is written twice. */
+static void test_swallowed_writes(void **unused)
+{
+	static const struct disk_fault fault = { "swallowed", DISK_WRITES, 0, false,
+		DISK_DONE_NOTHING };
+	AUTO_SYSTEMS struct systems systems = make_systems();
+	unsigned noticed = 0, at = 1;
+
+	(void)unused;
+	for (;; at++) {
+		struct failing_disk disk = { .fault = &fault, .at = at };
+		AUTO_SIM struct sim *sim = updated(&systems);
+		struct error error = { 0 };
+		int r;
+
+		/* The first chunk is kept. */
+		damage(sim, SLOT_A, 500000);
+		failing_disk_attach(&disk, sim);
+		r = world_repair(sim, NULL, NULL, &error);
+		failing_disk_detach(sim);
+		if (disk.count < at)
+			break;
+		noticed += r < 0;
+		if (r < 0)
+			world_ok(world_repair(sim, NULL, NULL, &error), &error);
+		check_repaired(sim, &systems);
+	}
+	/* The block itself, and the image's first one. */
+	assert_true(noticed >= 2);
+}
+
+/* A sector that cannot be read: of the target it is written anew, what was to be copied is fetched.
+ */
+static void test_bad_sector(void **unused)
+{
+	AUTO_SYSTEMS struct systems systems = make_systems();
+
+	(void)unused;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		for (unsigned at = 0; at < 3; at++) {
+			AUTO_SIM struct sim *sim = updated(&systems);
+			struct failing_disk disk = {
+				.bad = &sim->partitions[slot],
+				.bad_at = (uint64_t)at * 400000 + 100,
+			};
+			struct bistable_install_options back = by_reboot;
+			struct bistable_result result = { 0 };
+
+			back.allow_downgrade = true;
+			failing_disk_attach(&disk, sim);
+			install(sim, &systems.x, &back, &result);
+			failing_disk_detach(sim);
+			assert_memory_equal(sim->partitions[SLOT_A].now, systems.x.image.data,
+				systems.x.image.size);
+			assert_int_equal(disk.bad == NULL, slot == SLOT_A);
+			if (slot == SLOT_A)
+				assert_non_null(strstr(world_notes(), "is written anew"));
+			bistable_result_done(&result);
+			assert_int_equal(sim_power_cycle(sim), SLOT_A);
+		}
+	}
+}
+
+/* A repair that puts the bad sector right, and one of a plain bundle's install over it. */
+static void test_bad_sector_repaired(void **unused)
+{
+	AUTO_SYSTEMS struct systems systems = make_systems();
+	AUTO_SIM struct sim *sim = updated(&systems);
+	AUTO_SYSTEM struct system plain = system_new("4", 4, NULL);
+	struct failing_disk disk = { .bad = &sim->partitions[SLOT_A], .bad_at = 500000 };
+	struct error error = { 0 };
+
+	(void)unused;
+	failing_disk_attach(&disk, sim);
+	world_ok(world_repair(sim, NULL, NULL, &error), &error);
+	assert_null(disk.bad);
+	disk.bad = &sim->partitions[SLOT_A];
+	install(sim, &plain, &not_activated, NULL);
+	failing_disk_detach(sim);
+	assert_null(disk.bad);
+	assert_memory_equal(sim->partitions[SLOT_A].now, plain.image.data, plain.image.size);
+}
+
 /* A plain bundle leaves no receipt: its record tells whether all is well, not what is wrong. */
 static void test_verify_plain(void **unused)
 {
@@ -431,6 +515,9 @@ int main(void)
 		cmocka_unit_test(test_repair_refuses),
 		cmocka_unit_test(test_repair_cut),
 		cmocka_unit_test(test_repair_ends_an_install),
+		cmocka_unit_test(test_swallowed_writes),
+		cmocka_unit_test(test_bad_sector),
+		cmocka_unit_test(test_bad_sector_repaired),
 		cmocka_unit_test(test_verify_plain),
 		cmocka_unit_test(test_without_map),
 	};
