@@ -7,17 +7,17 @@
 
 #include "cli/cli.h"
 
-#define NUMBER_DIGITS 18 /* what fits in 63 bits for sure */
-#define TIME_FORM     "dddd-dd-ddTdd:dd:ddZ"
+#define TIME_FORM "dddd-dd-ddTdd:dd:ddZ"
 
 static bool parse_number(const char *text, uint64_t *ret)
 {
 	size_t length = strspn(text, "0123456789");
 
-	if (length == 0 || length > NUMBER_DIGITS || text[length])
+	if (length == 0 || text[length])
 		return false;
+	errno = 0;
 	*ret = strtoull(text, NULL, 10);
-	return true;
+	return errno == 0 && *ret <= INT64_MAX;
 }
 
 /* "65536", "64K", "1M". */
@@ -81,7 +81,8 @@ static void take_level(struct cli *cli, const char *value, struct bistable_error
 {
 	uint64_t level;
 
-	if (!parse_number(value, &level) || level > 99)
+	/* 0 would be the default. */
+	if (!parse_number(value, &level) || level == 0 || level > 99)
 		cli_usage_error(error, "--level=%s: expected a small number", value);
 	else
 		cli->bundle.level = (int)level;
@@ -95,7 +96,8 @@ static void take_numbers(
 	switch (option) {
 	case CLI_EPOCH:
 		if (!parse_number(value, &cli->bundle.epoch))
-			cli_usage_error(error, "--epoch=%s: expected a number", value);
+			cli_usage_error(
+				error, "--epoch=%s: expected a number from 0 to 2^63 - 1", value);
 		break;
 	case CLI_THREADS:
 		if (!parse_number(value, &number) || number == 0 || number > 1024)
@@ -163,6 +165,10 @@ bool cli_take_bundle_option(
 		return true;
 	case CLI_NOT_AFTER:
 		take_time("not-after", value, &cli->bundle.not_after, error);
+		/* 0 would be never. */
+		if (cli->bundle.not_after == 0)
+			cli_usage_error(
+				error, "--not-after=%s: expected a time after 1970-01-01", value);
 		return true;
 	case CLI_COMPRESS:
 		if (!bistable_compression_from_name(value, &cli->bundle.compression))

@@ -12,7 +12,6 @@
 #include "engine/context.h"
 #include "engine/records.h"
 #include "fetch/fetcher.h"
-#include "format/kernel.h"
 #include "format/manifest.h"
 #include "machine/machine.h"
 
@@ -116,24 +115,6 @@ static int bind_to(
 	return r;
 }
 
-/* The kernel would silently cut a longer one off, and with it what names its root. */
-static int check_kernel(const struct uki *uki, struct error *error)
-{
-	AUTO_FREE char *cmdline = NULL;
-	struct kernel kernel;
-	int r;
-
-	r = kernel_parse(uki->kernel, &kernel, error);
-	if (r == 0)
-		r = uki_cmdline(uki, &cmdline, error);
-	if (r == 0 && strlen(cmdline) > kernel.cmdline_size)
-		return error_failed(error, EBADMSG,
-			"the UKI's command line has %zu characters, but its kernel takes at most "
-			"%u and would ignore the rest: shorten it",
-			strlen(cmdline), kernel.cmdline_size);
-	return r;
-}
-
 static int check(
 	struct context *context, enum slot slot, struct bootfile *file, struct error *error)
 {
@@ -144,9 +125,8 @@ static int check(
 	r = sha256_of(file->bytes.data, file->bytes.size, file->payload.sha256, error);
 	if (r == 0)
 		r = uki_parse(span_of(&file->bytes), &file->uki, error);
-	/* Other kernels say nothing of their size. */
-	if (r == 0 && file->uki.pe.machine == PE_MACHINE_X86_64)
-		r = check_kernel(&file->uki, error);
+	if (r == 0)
+		r = uki_check_kernel(&file->uki, error);
 	if (r == 0)
 		r = bind_to(context, slot, file, error);
 	if (r == 0)

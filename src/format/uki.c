@@ -284,3 +284,24 @@ int uki_version(const struct uki *uki, char **ret, struct error *error)
 	*ret = NULL;
 	return 0;
 }
+
+/* The kernel would silently cut a longer one off, and with it what names its root. */
+int uki_check_kernel(const struct uki *uki, struct error *error)
+{
+	AUTO_FREE char *cmdline = NULL;
+	struct kernel kernel;
+	int r;
+
+	/* Other kernels say nothing of their size. */
+	if (uki->pe.machine != PE_MACHINE_X86_64)
+		return 0;
+	r = kernel_parse(uki->kernel, &kernel, error);
+	if (r == 0)
+		r = uki_cmdline(uki, &cmdline, error);
+	if (r == 0 && strlen(cmdline) > kernel.cmdline_size)
+		return error_failed(error, EBADMSG,
+			"the UKI's command line has %zu characters, but its kernel takes at most "
+			"%u and would ignore the rest: shorten it",
+			strlen(cmdline), kernel.cmdline_size);
+	return r;
+}

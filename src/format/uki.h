@@ -39,6 +39,12 @@ int uki_parse(struct span file, struct uki *ret, struct error *error);
 int uki_parse_any(struct span file, struct uki *ret, struct error *error);
 
 /**
+ * Whether an x86-64 UKI can start: kernel_parse(), and a command line that its kernel takes whole.
+ * Nothing is said of others. -EBADMSG.
+ */
+int uki_check_kernel(const struct uki *uki, struct error *error);
+
+/**
  * Replaces `placeholder` by `bound` in every `.cmdline` section, whatever its profile, of `file`: a
  * writable copy of uki->file, changed in place. *ret_count (may be NULL): how many were replaced.
  * Errors: cmdline_bind(); nothing is changed then.

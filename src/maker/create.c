@@ -136,6 +136,8 @@ static int read_uki(struct create *create, struct error *error)
 	/* What was looked at is what is packed. */
 	create->boot.memory = create->uki_bytes.data;
 	r = uki_parse_any(span_of(&create->uki_bytes), &create->uki, error);
+	if (r == 0)
+		r = uki_check_kernel(&create->uki, error);
 	if (r < 0)
 		error_prefix(error, "'%s'", path);
 	return r;
@@ -293,6 +295,18 @@ static int open_files(struct create *create, struct error *error)
 	return r < 0 ? r : output_open_spool(&create->output, &create->spool, error);
 }
 
+/* What is wrong was given, and nothing was made yet. */
+static int blame_option(int r, struct error *error)
+{
+	char *advice = error ? strstr(error->text, ": make the bundle again") : NULL;
+
+	if (advice)
+		*advice = '\0';
+	if (error)
+		error->kind = ERROR_USAGE;
+	return r;
+}
+
 /* A manifest with the right sizes and no digests, only to see whether it can be. */
 static int rehearse_manifest(struct create *create, struct error *error)
 {
@@ -307,6 +321,8 @@ static int rehearse_manifest(struct create *create, struct error *error)
 		r = add_payload(create, MANIFEST_ROLE_SYSTEM, BUNDLE_SYSTEM_NAME, "", error);
 	if (r == 0)
 		r = manifest_format(manifest, &bytes, error);
+	if (r == -EBADMSG || r == -EINVAL)
+		blame_option(r, error);
 	for (size_t i = 0; i < manifest->payload_count; i++) {
 		free(manifest->payloads[i].name);
 		manifest->payloads[i].name = NULL;
@@ -327,6 +343,8 @@ static int rehearse(struct create *create, struct error *error)
 
 	r = chunkmap_bytes(
 		create->image.size, options->chunk_size ?: CHUNK_SIZE_DEFAULT, &bytes, error);
+	if (r < 0 && create->image.size > 0 && create->image.size <= CHUNKMAP_PAYLOAD_MAX)
+		return blame_option(r, error);
 	if (r < 0) {
 		error_prefix(error, "'%s'", options->image);
 		return r;

@@ -79,6 +79,9 @@ int framer_new(uint16_t method, int level, struct framer **ret, struct error *er
 		r = deflate_begin(framer, level, error);
 	else if (method != ZIP_METHOD_STORED)
 		r = error_set(error, ERROR_USAGE, EINVAL, "ZIP method %u cannot be made", method);
+	else if (level != FRAME_LEVEL_DEFAULT)
+		r = error_set(error, ERROR_USAGE, EINVAL,
+			"a level of %d cannot be without compression: leave it out", level);
 	if (r < 0)
 		return r;
 	*ret = TAKE(framer);

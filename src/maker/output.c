@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -23,18 +26,31 @@ static int failed(const struct output *output, const char *what, struct error *e
 		error, errno, "cannot %s '%s': %s", what, output->path, strerror(errno));
 }
 
-static int split_path(struct output *output, const char *path, struct error *error)
+/* A name that nobody else has, beside the output. NULL: out of memory. */
+static char *temporary_name(const char *name)
 {
-	const char *slash = strrchr(path, '/');
+	uint32_t number = 0;
+
+	/* Without entropy it is only less random: nothing that is there is touched. */
+	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) < 0)
+		number = (uint32_t)getpid();
+	return text_format("%.200s.%08x.tmp", name, number);
+}
+
+/* What a symbolic link leads to is replaced, not the link. */
+static int split_path(struct output *output, const char *given, struct error *error)
+{
+	AUTO_FREE char *real = realpath(given, NULL);
+	const char *path = real ? real : given, *slash = strrchr(path, '/');
 	AUTO_FREE char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
 
-	output->path = strdup(path);
+	output->path = strdup(given);
 	output->name = strdup(slash ? slash + 1 : path);
-	output->temporary = text_format("%s.tmp", slash ? slash + 1 : path);
+	output->temporary = temporary_name(slash ? slash + 1 : path);
 	if (!directory || !output->path || !output->name || !output->temporary)
 		return error_memory(error);
 	if (!*output->name)
-		return error_set(error, ERROR_USAGE, EISDIR, "'%s' names a directory", path);
+		return error_set(error, ERROR_USAGE, EISDIR, "'%s' names a directory", given);
 	output->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return output->directory >= 0 ? 0 : failed(output, "create", error);
 }
@@ -49,7 +65,6 @@ static int open_nameless(int directory)
 
 static int open_named(struct output *output)
 {
-	unlinkat(output->directory, output->temporary, 0);
 	output->fd = openat(output->directory, output->temporary,
 		O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0666);
 	output->named = output->fd >= 0;
@@ -60,17 +75,21 @@ int output_open(const char *path, struct output *ret, struct error *error)
 {
 	AUTO_OUTPUT struct output output = OUTPUT_NONE;
 	struct stat st;
+	bool replaces;
 	int r;
 
 	r = split_path(&output, path, error);
 	if (r < 0)
 		return r;
-	if (fstatat(output.directory, output.name, &st, 0) == 0 && !S_ISREG(st.st_mode))
+	replaces = fstatat(output.directory, output.name, &st, 0) == 0;
+	if (replaces && !S_ISREG(st.st_mode))
 		return error_failed(error, EEXIST,
 			"'%s' is there already and is no regular file: it is not replaced", path);
 	output.fd = open_nameless(output.directory);
 	if (output.fd < 0 && open_named(&output) < 0)
 		return failed(&output, "create", error);
+	if (replaces && fchmod(output.fd, st.st_mode & 0777) < 0)
+		return failed(&output, "set the mode of", error);
 	*ret = output;
 	output = OUTPUT_NONE;
 	return 0;
@@ -154,7 +173,6 @@ int output_commit(struct output *output, struct error *error)
 		return failed(output, "flush", error);
 	if (!output->named) {
 		snprintf(own, sizeof(own), "/proc/self/fd/%d", output->fd);
-		unlinkat(output->directory, output->temporary, 0);
 		if (linkat(AT_FDCWD, own, output->directory, output->temporary, AT_SYMLINK_FOLLOW)
 			< 0)
 			return failed(output, "name", error);
@@ -186,10 +204,9 @@ int output_open_spool(const struct output *output, int *ret_fd, struct error *er
 	int fd = open_nameless(output->directory);
 
 	if (fd < 0) {
-		name = text_format("%s.spool.tmp", output->name);
+		name = temporary_name(output->name);
 		if (!name)
 			return error_memory(error);
-		unlinkat(output->directory, name, 0);
 		fd = openat(output->directory, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			unlinkat(output->directory, name, 0);

@@ -11,13 +11,13 @@ struct error;
 /**
  * A file that appears under its name when it is whole, or not at all. Until then it has no name
  * where the file system can do that (O_TMPFILE), so that not even a SIGKILL leaves anything;
- * elsewhere it is NAME.tmp.
+ * elsewhere it is NAME.xxxxxxxx.tmp.
  */
 struct output {
 	int fd;          /* owned; -1: none */
 	int directory;   /* owned; -1: none */
 	char *name;      /* in the directory; owned */
-	char *temporary; /* NAME.tmp; owned */
+	char *temporary; /* NAME.xxxxxxxx.tmp; owned */
 	char *path;      /* as given, for messages; owned */
 	bool named;      /* `temporary` exists and is ours */
 	uint64_t position;

@@ -71,6 +71,8 @@ static int check_lock_step(const struct manifest *manifest, const struct manifes
 
 	r = uki_parse_any(bytes, &uki, error);
 	if (r == 0)
+		r = uki_check_kernel(&uki, error);
+	if (r == 0)
 		r = uki_cmdline(&uki, &cmdline, error);
 	if (r == 0)
 		r = cmdline_verity(cmdline, &named, error);

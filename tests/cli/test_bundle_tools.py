@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 from bundles import BOOT, SYSTEM, Bundle, make_inputs, make_signers, sha256
+from make_bundle import make
 from make_zip import Entry, make_zip
 from tree import noise, uki
 
@@ -338,6 +339,14 @@ def test_verify_finds_another_root_hash(run, create, tmp_path):
     assert result.code == 3 and "do not belong together" in result.stderr, result
 
 
+def test_verify_finds_a_uki_that_nobody_can_start(run, tmp_path):
+    path = tmp_path / "long.zip"
+    for size, code in ((2000, 0), (2100, 1)):
+        path.write_bytes(make(uki("3", cmdline=b"x" * size), noise(1 << 20, "long")))
+        result = run("bundle", "verify", path)
+        assert result.code == code and (code == 0 or "at most" in result.stderr), result
+
+
 def test_verify_in_json(run, signed, signers):
     result = run("bundle", "verify", "--json", f"--keyring={signers}/root.pem", signed)
     assert result.code == 0, result
@@ -358,6 +367,27 @@ def test_verify_needs_a_file_that_seeks(run, create, web):
 
 
 # sign
+
+def test_sign_through_a_link(run, create, signers, tmp_path):
+    """The bundle is signed, not the link; who may read it stays."""
+    bundle = create()
+    bundle.chmod(0o640)
+    link = tmp_path / "latest.zip"
+    link.symlink_to(bundle.name)
+    result = run("bundle", "sign", f"--key={signers}/ec.key", f"--cert={signers}/ec.pem", link)
+    assert result.code == 0, result
+    assert link.is_symlink() and bundle.stat().st_mode & 0o777 == 0o640
+    assert run("bundle", "verify", f"--keyring={signers}/root.pem", bundle).code == 0
+
+
+def test_an_input_that_looks_temporary(run, create, signers, tmp_path):
+    bundle = create(name="b.zip.tmp")
+    before = bundle.read_bytes()
+    result = run("bundle", "sign", f"--key={signers}/ec.key", f"--cert={signers}/ec.pem", bundle,
+                 tmp_path / "b.zip")
+    assert result.code == 0 and bundle.read_bytes() == before
+    assert run("bundle", "verify", tmp_path / "b.zip").code == 0
+
 
 def test_sign_and_rotate(run, create, signers, tmp_path):
     path = create()

@@ -102,7 +102,6 @@ static void test_it_appears_when_it_is_whole(void **state)
 		AUTO_OUTPUT struct output output = OUTPUT_NONE;
 
 		write_file("", "old");
-		write_file(".tmp", "left over by somebody who was killed");
 		assert_int_equal(output_open(path, &output, NULL), 0);
 		assert_int_equal(output_write(&output, "he", 2, NULL), 0);
 		assert_int_equal(output_write(&output, "llo", 3, NULL), 0);
@@ -111,6 +110,28 @@ static void test_it_appears_when_it_is_whole(void **state)
 		assert_holds("hello");
 		assert_int_equal(each_name(NULL), 1);
 	}
+}
+
+/* Two who make the same file: each is whole, and the last one stays. */
+static void test_two_at_once(void **state)
+{
+	(void)state;
+	for (nameless = 0; nameless <= 1; nameless++) {
+		AUTO_OUTPUT struct output first = OUTPUT_NONE, second = OUTPUT_NONE;
+
+		write_file(".tmp", "of somebody else");
+		assert_int_equal(output_open(path, &first, NULL), 0);
+		assert_int_equal(output_write(&first, "first", 5, NULL), 0);
+		assert_int_equal(output_open(path, &second, NULL), 0);
+		assert_int_equal(output_write(&second, "sec", 3, NULL), 0);
+		assert_int_equal(output_commit(&first, NULL), 0);
+		assert_holds("first");
+		assert_int_equal(output_write(&second, "ond", 3, NULL), 0);
+		assert_int_equal(output_commit(&second, NULL), 0);
+		assert_holds("second");
+		assert_int_equal(each_name(NULL), 2);
+	}
+	each_name(remove_it);
 }
 
 static void test_given_up_it_leaves_nothing(void **state)
@@ -163,6 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_it_appears_when_it_is_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_up_it_leaves_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies_from_the_spool, setup, teardown),
 	};
