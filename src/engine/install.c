@@ -20,6 +20,7 @@
 #include "fetch/fetcher.h"
 #include "format/version.h"
 #include "machine/machine.h"
+#include "source/source.h"
 
 static void install_done(struct install *install)
 {
@@ -276,6 +277,7 @@ static const char *version(const struct install *install)
 static int fresh_record(struct install *install, struct record *record, struct error *error)
 {
 	struct state *old = &record->state, fresh;
+	AUTO_FREE char *source = NULL;
 	int r;
 
 	if (install->keeps) {
@@ -291,11 +293,14 @@ static int fresh_record(struct install *install, struct record *record, struct e
 			old->has_removable ? old->removable_sha256 : old->boot_file.sha256,
 			SHA256_SIZE);
 	}
+	/* Not as the fetching process says: what it read may have taken it over. */
+	source = source_display(find_source(install));
 	state_done(old);
 	*old = fresh;
-	r = set_text(&record->state.source, fetcher_name(install->fetcher), error);
-	if (r == 0)
-		r = set_text(&record->state.version, version(install), error);
+	old->source = TAKE(source);
+	if (!old->source)
+		return error_memory(error);
+	r = set_text(&record->state.version, version(install), error);
 	record->state.epoch = (int64_t)install->chunked.manifest.epoch;
 	record->state.created = install->chunked.manifest.created;
 	return r;

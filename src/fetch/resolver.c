@@ -36,6 +36,9 @@ static bool append(char *addresses, size_t size, const struct addrinfo *info)
 		    info->ai_addr, info->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST)
 		!= 0)
 		return true;
+	/* libcurl takes no scope there, and would refuse all of them. */
+	if (strchr(text, '%'))
+		return true;
 	n = snprintf(addresses + length, size - length, "%s%s%s%s", length > 0 ? "," : "",
 		bracket ? "[" : "", text, bracket ? "]" : "");
 	return n > 0 && length + (size_t)n < size;

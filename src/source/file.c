@@ -154,7 +154,7 @@ int file_open(const char *path, const struct source_options *options, struct sou
 	*source = (struct source){ .ops = &file_ops, .size = SOURCE_SIZE_UNKNOWN };
 	file->options = options;
 	file->fd = -1;
-	source->name = strdup(is_stdin ? "standard input" : path);
+	source->name = source_display(path);
 	if (!source->name)
 		return error_memory(error);
 	/* O_NONBLOCK: a pipe that nobody writes to yet must not block here. */

@@ -266,6 +266,9 @@ static int http_seek(struct source *source, uint64_t offset, struct error *error
 	if (r < 0)
 		return r;
 	halt(http);
+	/* What has come since the last failure ends its row. */
+	if (http->offset > http->progress)
+		http->row = 0;
 	http->begin = http->end = 0;
 	http->offset = http->progress = source->position = offset;
 	return 0;

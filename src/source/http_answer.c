@@ -191,6 +191,7 @@ void http_judge(struct http *http)
 	const struct http_head *head = &exchange->head;
 	struct http_range range;
 
+	http->handshakes = 0;
 	if (head->bad) {
 		http_fault(http, HTTP_FAULT_PERMANENT, EPROTO,
 			"%s sends an oversized, damaged or ambiguous '%s': its HTTP server is "
@@ -255,7 +256,8 @@ static enum http_fault classify(const struct http *http)
 			       ? HTTP_FAULT_PERMANENT
 			       : HTTP_FAULT_TRANSIENT;
 	case CURLE_SSL_CONNECT_ERROR:
-		return http->row + 1 < HANDSHAKES_MAX ? HTTP_FAULT_TRANSIENT : HTTP_FAULT_PERMANENT;
+		return http->handshakes < HANDSHAKES_MAX ? HTTP_FAULT_TRANSIENT
+							 : HTTP_FAULT_PERMANENT;
 	default:
 		return HTTP_FAULT_PERMANENT;
 	}
@@ -287,10 +289,14 @@ void http_judge_result(struct http *http)
 	struct http_exchange *exchange = &http->exchange;
 	const char *message = *exchange->message ? exchange->message
 						 : curl_easy_strerror(exchange->result);
-	enum http_fault fault = classify(http);
-	int number = fault == HTTP_FAULT_TRANSIENT             ? EAGAIN
-		     : exchange->result == CURLE_OUT_OF_MEMORY ? ENOMEM
-							       : EPROTO;
+	enum http_fault fault;
+	int number;
+
+	http->handshakes = exchange->result == CURLE_SSL_CONNECT_ERROR ? http->handshakes + 1 : 0;
+	fault = classify(http);
+	number = fault == HTTP_FAULT_TRANSIENT             ? EAGAIN
+		 : exchange->result == CURLE_OUT_OF_MEMORY ? ENOMEM
+							   : EPROTO;
 
 	http_fault(http, fault, number, "%s: %s%s", http->where, message, result_hint(exchange));
 }

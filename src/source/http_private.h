@@ -78,6 +78,7 @@ struct http {
 	uint64_t deadline;    /* ms */
 	unsigned failures;    /* in all */
 	unsigned row;         /* in a row, without progress */
+	unsigned handshakes;  /* of TLS that failed in a row */
 	bool last_try;        /* a Retry-After beyond the deadline has been cut short */
 	uint64_t retry_after; /* ms, of the last failure */
 	struct error reason;  /* the last failure */

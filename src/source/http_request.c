@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "source/http_private.h"
+#include "source/source_private.h"
 
 static int failed(struct http *http, const char *what, struct error *error)
 {
@@ -31,6 +32,15 @@ char *http_display(CURLU *url)
 	if (curl_url_get(clean, CURLUPART_URL, &text, 0) != CURLUE_OK)
 		return NULL;
 	return text_format("%s%s", text, query ? "?..." : "");
+}
+
+char *http_display_url(const char *url)
+{
+	AUTO_CURLU CURLU *parsed = curl_url();
+
+	if (!parsed || curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
+		return NULL;
+	return http_display(parsed);
 }
 
 static int on_connected(void *context, char *remote, char *local, int remote_port, int local_port)

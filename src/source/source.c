@@ -45,6 +45,13 @@ int source_open(const char *spec, const struct source_options *options, struct s
 	return file_open(spec, options, ret, error);
 }
 
+char *source_display(const char *spec)
+{
+	if (source_is_url(spec))
+		return http_display_url(spec);
+	return strdup(strcmp(spec, "-") == 0 ? "standard input" : spec);
+}
+
 int source_clone(struct source *source, struct source **ret, struct error *error)
 {
 	return source->ops->clone(source, ret, error);

@@ -73,6 +73,12 @@ struct source {
 };
 
 /**
+ * `spec` as messages and records have it: without what may be a secret (credentials, query). Owned
+ * by the caller. NULL: not a URL, or out of memory.
+ */
+char *source_display(const char *spec);
+
+/**
  * Opens `spec`: an http:// or https:// URL, "-" (standard input), or a path. `options` may be NULL
  * (all defaults). After a successful open, `size` and `seekable` are known; an HTTP source has had
  * its response head. *ret belongs to the caller (source_close).

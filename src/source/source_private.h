@@ -19,6 +19,9 @@ int file_open(const char *path, const struct source_options *options, struct sou
 int ahead_open(const char *url, const struct source_options *options, struct source **ret,
 	struct error *error);
 
+/** A URL for messages: source_display(). */
+char *http_display_url(const char *url);
+
 /**
  * source_clone() of what http_open() opened, with other functions to call. `options` is copied;
  * what it points to must outlive the clone.

@@ -198,6 +198,14 @@ class QuietServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def get_request(self):
+        connection, address = super().get_request()
+        self.owner.connections += 1
+        if self.owner.connections in self.owner.hang_up_on:
+            connection.close()
+            raise OSError("hung up")
+        return connection, address
+
     def handle_error(self, request, client_address):
         pass  # clients that hang up are what is being tested
 
@@ -209,6 +217,8 @@ class Server:
         self.resources = {}
         self.requests = []
         self.sent = 0  # bytes of bodies
+        self.connections = 0
+        self.hang_up_on = ()  # numbers of connections, from 1
         self.endless = 0  # bytes of what has no end
         self.lock = threading.Lock()
         self.stopping = threading.Event()

@@ -388,6 +388,14 @@ def test_seek(server):
     assert len(server.requests) >= 20
 
 
+def test_failures_at_several_places(server):
+    """They are not in a row: none waits for longer than the first."""
+    busy = {"status": 503}
+    result = good(cat(server.put("/b", DATA, faults=[None] + 40 * [busy, None]), mode="seek"))
+    assert len(result.notes) >= 20
+    assert all("trying again in 0.0 s" in note for note in result.notes), result.notes
+
+
 def test_seek_after_change(server):
     url = server.put("/b", DATA, faults=[None, None, {"content": OTHER, "etag": '"two"'}])
     assert cat(url, mode="seek").error.startswith("ESTALE")
@@ -488,6 +496,19 @@ def test_https(pki):
         url = server.put("/b", DATA, faults=[{"cut": 100_000}])
         good(cat(url, f"--ca={pki}/ca.pem"))
         assert server.ranges() == ["bytes=0-", "bytes=100000-"]
+
+
+def test_handshake_after_other_failures(pki):
+    """One that breaks is an accident, whatever went wrong before."""
+    busy = {"status": 503, "headers": {"Connection": "close"}}
+    with tls_server(pki, "here") as server:
+        server.hang_up_on = (4,)
+        good(cat(server.put("/b", DATA, faults=3 * [busy]), f"--ca={pki}/ca.pem"))
+        assert server.connections == 5
+    with tls_server(pki, "here") as server:
+        server.hang_up_on = range(1, 9)
+        assert cat(server.put("/b", DATA), f"--ca={pki}/ca.pem").error.startswith("EPROTO")
+        assert server.connections == 3
 
 
 @pytest.mark.parametrize("name, ca", [("elsewhere", "ca.pem"), ("here", "other-ca.pem"),

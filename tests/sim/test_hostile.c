@@ -24,6 +24,7 @@
 
 #define CHUNK       32768u
 #define SMALL_CHUNK 4096u
+#define OTHER_NAME  "https://example.org/evil.zip"
 
 typedef void (*lie_function)(struct channel_message *message, struct channel_chunks *chunks);
 
@@ -36,6 +37,7 @@ static struct {
 	bool again;     /* what is said now is said twice */
 	struct channel_chunks previous;
 	uint32_t previous_size;
+	bool renames;  /* what was opened bears another name */
 	unsigned ends; /* that payload of a plain bundle, counted from 1, is passed over; 0: none */
 } lying = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -74,6 +76,12 @@ int __wrap_channel_send(int socket, const struct channel_message *message, size_
 {
 	struct channel_message changed = *message;
 
+	if (message->kind == CHANNEL_OPENED && lying.renames) {
+		size_t at = offsetof(struct channel_opened, name);
+
+		memcpy(changed.data + at, OTHER_NAME, sizeof(OTHER_NAME));
+		size = at + sizeof(OTHER_NAME);
+	}
 	if (message->kind == CHANNEL_PAYLOAD && ends_here()) {
 		changed.kind = CHANNEL_END;
 		size = 0;
@@ -330,12 +338,32 @@ static void test_end_too_early(void **unused)
 	}
 }
 
+/* Where to go back to for a repair is as we know it, not as it says. */
+static void test_another_name(void **unused)
+{
+	AUTO_SYSTEM struct system factory = system_new("1", 1, NULL);
+	AUTO_SYSTEM struct system next = system_new("2", 2, NULL);
+	AUTO_SIM struct sim *sim = world_new(&factory);
+	struct error error;
+
+	(void)unused;
+	lying.renames = true;
+	world_ok(install(sim, &next, NULL, 0, &error), &error);
+	lying.renames = false;
+	{
+		AUTO_STATUS struct bistable_status *status = world_status(sim);
+
+		assert_string_equal(status->slots[SLOT_B].source, next.path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_chunks_twice),
 		cmocka_unit_test(test_end_too_early),
+		cmocka_unit_test(test_another_name),
 	};
 
 	return cmocka_run_group_tests_name("hostile", tests, NULL, NULL);
