@@ -298,6 +298,9 @@ static void *work(void *opaque)
 		r = do_job(lane, &job, &error);
 	if (r == 0)
 		return NULL;
+	/* Whoever hung up needs no words; nobody else waits for ever. */
+	if (!error.number && r != -EPIPE)
+		error_failed(&error, -r, "the bundle cannot be passed on: %s", strerror(-r));
 	if (error.number)
 		say_failed(lane->child, &error);
 	stop(lane->child);

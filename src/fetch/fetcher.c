@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -21,6 +22,7 @@
 
 #define POLL_MS      200 /* how late a cancellation may be noticed */
 #define SEND_SECONDS 10  /* how long the process may leave its messages alone */
+#define LATE_SECONDS 5   /* how late it may tell that its time is over */
 
 struct fetcher {
 	const struct source_options *options;
@@ -71,9 +73,27 @@ int fetcher_nonsense(const struct fetcher *fetcher, struct error *error)
 
 /* --- messages --- */
 
+static time_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* Whether it should have told by now that its time is over. What writes to a pipe has no time. */
+static bool is_overdue(const struct fetcher *fetcher, time_t since)
+{
+	unsigned seconds = fetcher->options->total_timeout ?: SOURCE_TOTAL_TIMEOUT;
+
+	return source_is_url(fetcher->spec)
+	       && now_seconds() - since > (time_t)seconds + LATE_SECONDS;
+}
+
 /* 1: there is a message; 0: somebody woke us. */
 static int wait_for_message(struct fetcher *fetcher, struct error *error)
 {
+	time_t since = now_seconds();
 	const struct source_options *options = fetcher->options;
 	struct pollfd fds[2] = {
 		{ .fd = fetcher->socket, .events = POLLIN },
@@ -86,6 +106,8 @@ static int wait_for_message(struct fetcher *fetcher, struct error *error)
 		if (options->cancelled && options->cancelled(options->context))
 			return error_failed(error, ECANCELED, "cancelled while fetching '%s'",
 				fetcher->name ? fetcher->name : "the bundle");
+		if (is_overdue(fetcher, since))
+			return fetcher_nonsense(fetcher, error);
 		r = poll(fds, 2, POLL_MS);
 	} while (r == 0 || (r < 0 && errno == EINTR));
 	if (r < 0)

@@ -364,7 +364,7 @@ static void fill_options(struct source_options *options)
 {
 	options->connect_timeout = options->connect_timeout ?: 10;
 	options->stall_timeout = options->stall_timeout ?: 30;
-	options->total_timeout = options->total_timeout ?: 900;
+	options->total_timeout = options->total_timeout ?: SOURCE_TOTAL_TIMEOUT;
 	options->retry_ms = options->retry_ms ?: 500;
 }
 

@@ -54,6 +54,7 @@ struct http {
 	unsigned redirects;
 	struct curl_slist *fields; /* of the current request */
 	struct curl_slist *places; /* where its hosts are, when we look them up */
+	uint64_t places_until;     /* ms: then they are looked up again */
 	struct http_exchange exchange;
 
 	bool known;        /* an answer has told what follows */

@@ -15,6 +15,9 @@
 #include "source/http_private.h"
 
 #define PROXY_PORT "1080" /* libcurl's for a proxy that names none */
+/* As long as libcurl keeps what it finds by itself; a failure ends it. */
+#define PLACES_MS  60000u
+#define PLACES_MAX 32 /* redirects may lead to ever new hosts */
 
 static const char *const proxies[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
 	"ALL_PROXY" };
@@ -35,20 +38,48 @@ static unsigned timeout_ms(const struct http *http)
 	return (unsigned)(timeout < left ? timeout : left);
 }
 
+/* Whether libcurl knows where "+host:port:" is. */
+static bool is_known(const struct http *http, const char *prefix)
+{
+	for (const struct curl_slist *place = http->places; place; place = place->next)
+		if (strncmp(place->data, prefix, strlen(prefix)) == 0)
+			return true;
+	return false;
+}
+
+/* Forgets what is old, or too much. */
+static void forget_places(struct http *http)
+{
+	uint64_t now = http_now();
+	int count = 0;
+
+	for (const struct curl_slist *place = http->places; place; place = place->next)
+		count++;
+	if (now < http->places_until && count < PLACES_MAX)
+		return;
+	curl_slist_free_all(TAKE(http->places));
+	http->places_until = now + PLACES_MS;
+}
+
 /* Lets libcurl know where the host is. */
 static int add_place(struct http *http, const char *host, const char *port, struct error *error)
 {
-	AUTO_FREE char *addresses = NULL, *place = NULL;
+	AUTO_FREE char *addresses = NULL, *prefix = NULL, *place = NULL;
 	struct curl_slist *places;
 	int r;
 
 	if (is_address(host))
 		return 0;
+	/* '+': forgotten after a minute, as what libcurl finds by itself. */
+	prefix = text_format("+%s:%s:", host, port);
+	if (!prefix)
+		return error_memory(error);
+	if (is_known(http, prefix))
+		return 0;
 	r = http->options.resolve(http->options.context, host, timeout_ms(http), &addresses, error);
 	if (r < 0)
 		return r;
-	/* '+': forgotten after a minute, as what libcurl finds by itself. */
-	place = text_format("+%s:%s:%s", host, port, addresses);
+	place = text_format("%s%s", prefix, addresses);
 	places = place ? curl_slist_append(http->places, place) : NULL;
 	if (!places)
 		return error_memory(error);
@@ -93,7 +124,7 @@ int http_resolve(struct http *http, struct error *error)
 	if (!http->options.resolve)
 		return 0;
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, NULL);
-	curl_slist_free_all(TAKE(http->places));
+	forget_places(http);
 	for (size_t i = 0; i < sizeof(proxies) / sizeof(*proxies); i++) {
 		const char *value = getenv(proxies[i]);
 

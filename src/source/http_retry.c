@@ -115,6 +115,7 @@ int http_back_off(struct http *http, struct error *error)
 	uint64_t delay, until;
 
 	http->failures++;
+	http->places_until = 0; /* it may have moved */
 	http->row = http->offset > http->progress ? 1 : http->row + 1;
 	http->progress = http->offset;
 	delay = choose_delay(http);

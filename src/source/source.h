@@ -11,14 +11,15 @@
 struct error;
 struct source;
 
-#define SOURCE_SIZE_UNKNOWN UINT64_MAX
+#define SOURCE_TOTAL_TIMEOUT 900u /* seconds, unless told otherwise */
+#define SOURCE_SIZE_UNKNOWN  UINT64_MAX
 
 /** How sources are reached. Borrowed for the life of the source. */
 struct source_options {
 	unsigned connect_timeout; /* seconds; 0: 10 */
 	unsigned stall_timeout;   /* seconds without a byte; 0: 30 */
-	unsigned total_timeout;   /* seconds for the whole transfer, retries included; 0: 900 */
-	unsigned retry_ms;        /* the first back-off, in milliseconds; 0: 500 */
+	unsigned total_timeout; /* seconds for the whole transfer, retries included; 0: the usual */
+	unsigned retry_ms;      /* the first back-off, in milliseconds; 0: 500 */
 	/*
 	 * Bytes that are asked for with one HTTP request, for who may stop long before the end.
 	 * 0: all that follow; they are read ahead.

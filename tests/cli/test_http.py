@@ -396,6 +396,15 @@ def test_failures_at_several_places(server):
     assert all("trying again in 0.0 s" in note for note in result.notes), result.notes
 
 
+@pytest.mark.parametrize("faults, times", [([], 1), ([None, None, {"status": 503}], 2)])
+def test_names_are_not_looked_up_for_each_request(server, faults, times):
+    """Again only after a failure, by each connection."""
+    url = server.put("/b", DATA, faults=faults).replace("127.0.0.1", "bundle.test")
+    result = good(cat(url, "--resolve=127.0.0.1", mode="seek"))
+    assert len(server.requests) >= 20
+    assert result.err.count("resolve: bundle.test\n") == times, result.err
+
+
 def test_seek_after_change(server):
     url = server.put("/b", DATA, faults=[None, None, {"content": OTHER, "etag": '"two"'}])
     assert cat(url, mode="seek").error.startswith("ESTALE")

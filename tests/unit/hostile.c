@@ -220,12 +220,13 @@ static int open_and_use(struct hostile_play *play, struct error *error)
 		.note = on_note,
 		.cancelled = on_cancelled,
 		.context = play,
+		.total_timeout = play->total_timeout,
 	};
 	AUTO_FETCHER struct fetcher *fetcher = NULL;
 	int r;
 
 	play->reached = play->phase == HOSTILE_OPENING;
-	r = fetcher_open("nowhere", &options, &fetcher, error);
+	r = fetcher_open(play->spec ? play->spec : "nowhere", &options, &fetcher, error);
 	if (r < 0) {
 		assert_null(fetcher);
 		return r;

@@ -42,6 +42,8 @@ struct hostile_play {
 	void (*act)(const struct hostile *hostile, const void *what);
 	const void *what;
 	uint32_t chunk_size; /* 0: 4096 */
+	const char *spec;    /* NULL: a path */
+	unsigned total_timeout;
 	/**
 	 * The question about cancellation that is answered by yes, counted from the phase on, for
 	 * how often it is asked before is a matter of how long the process takes; 0: none.

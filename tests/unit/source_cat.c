@@ -24,8 +24,9 @@
 struct cat {
 	struct source_options options;
 	struct text_list headers;
-	unsigned cancel_ms; /* 0: never */
-	unsigned pause_ms;  /* after every piece */
+	unsigned cancel_ms;  /* 0: never */
+	unsigned pause_ms;   /* after every piece */
+	const char *address; /* of every host */
 	struct timespec start;
 };
 
@@ -33,6 +34,17 @@ static void on_note(void *context, const char *text)
 {
 	(void)context;
 	fprintf(stderr, "note: %s\n", text);
+}
+
+static int on_resolve(
+	void *context, const char *host, unsigned timeout_ms, char **ret, struct error *error)
+{
+	const struct cat *cat = context;
+
+	(void)timeout_ms;
+	fprintf(stderr, "resolve: %s\n", host);
+	*ret = strdup(cat->address);
+	return *ret ? 0 : error_memory(error);
 }
 
 static bool on_cancelled(void *context)
@@ -176,6 +188,7 @@ static const struct option options[] = {
 	{ "header", required_argument, NULL, 'h' },
 	{ "cancel", required_argument, NULL, 'x' },
 	{ "pause", required_argument, NULL, 'p' },
+	{ "resolve", required_argument, NULL, 'l' },
 	{ 0 },
 };
 
@@ -207,6 +220,10 @@ static void take_option(struct cat *cat, int option, const char *value)
 		break;
 	case 'h':
 		text_list_add(&cat->headers, NULL, "%s", value);
+		break;
+	case 'l':
+		cat->address = value;
+		cat->options.resolve = on_resolve;
 		break;
 	case 'x':
 		cat->cancel_ms = number;

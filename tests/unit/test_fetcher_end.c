@@ -178,6 +178,27 @@ static void hang(const struct hostile *hostile, const void *what)
 	(void)hostile, (void)what;
 }
 
+/* One that is silent for longer than a download may take. */
+static void test_silence(void **unused)
+{
+	static const enum hostile_phase phases[] = { HOSTILE_OPENING, HOSTILE_CHUNKS };
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT(phases); i++) {
+		struct hostile_play play = {
+			.phase = phases[i],
+			.act = hang,
+			.spec = HOSTILE_NAME,
+			.total_timeout = 1,
+		};
+		struct error error;
+
+		assert_int_equal(hostile_play(&play, &error), -EPROTO);
+		hostile_check_error(
+			"silent", &error, ERROR_FAILED, EPROTO, "does not behave as it should");
+	}
+}
+
 static void check_cancelled(struct hostile_play *play)
 {
 	struct error error;
@@ -399,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_an_empty_message),
 		cmocka_unit_test(test_dying_in_the_middle),
 		cmocka_unit_test(test_last_words),
+		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_cancelling_what_hangs),
 		cmocka_unit_test(test_closing_what_hangs),
 		cmocka_unit_test(test_cancelling_what_talks),
