@@ -26,7 +26,8 @@
 
 struct fetcher {
 	const struct source_options *options;
-	const char *spec;
+	const char *spec; /* only while it opens: it is the caller's */
+	bool is_url;
 	struct process process;
 	int socket;
 	uint8_t *slots; /* of the pool, only to be read */
@@ -86,8 +87,7 @@ static bool is_overdue(const struct fetcher *fetcher, time_t since)
 {
 	unsigned seconds = fetcher->options->total_timeout ?: SOURCE_TOTAL_TIMEOUT;
 
-	return source_is_url(fetcher->spec)
-	       && now_seconds() - since > (time_t)seconds + LATE_SECONDS;
+	return fetcher->is_url && now_seconds() - since > (time_t)seconds + LATE_SECONDS;
 }
 
 /* 1: there is a message; 0: somebody woke us. */
@@ -277,6 +277,7 @@ int fetcher_open(const char *spec, const struct source_options *options, struct 
 	fetcher->options = options;
 	fetcher->socket = -1;
 	fetcher->spec = spec;
+	fetcher->is_url = source_is_url(spec);
 	fetcher->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fetcher->wake < 0)
 		return error_failed(error, errno, "eventfd() fails: %s", strerror(errno));
@@ -285,6 +286,7 @@ int fetcher_open(const char *spec, const struct source_options *options, struct 
 		r = take_opened(fetcher, error);
 	if (r < 0)
 		return r;
+	fetcher->spec = NULL;
 	*ret = TAKE(fetcher);
 	return 0;
 }
