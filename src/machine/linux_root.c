@@ -15,7 +15,8 @@
 #include "base/text.h"
 #include "machine/linux_private.h"
 
-#define READ_STEP (64u << 10)
+#define READ_STEP    (64u << 10)
+#define LOOKUP_TRIES 4096
 
 static void cleanup_directory(DIR **directory)
 {
@@ -39,8 +40,12 @@ static int open_confined(int root, const char *path, int flags, mode_t mode)
 		.mode = flags & O_CREAT ? mode : 0,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
-	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	int tries = 0, fd;
 
+	/* openat2(2), EAGAIN: a rename or mount anywhere in the system met a "..". */
+	do
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	while (fd < 0 && errno == EAGAIN && ++tries < LOOKUP_TRIES);
 	if (fd >= 0 || errno != ENOSYS)
 		return fd;
 	/* Before Linux 5.6: links are followed wherever they lead, but no path may climb. */

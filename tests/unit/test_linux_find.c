@@ -7,7 +7,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -214,6 +217,44 @@ static void test_stack_of_md_partition(void **state)
 	assert_int_equal(stack.count, 3);
 	assert_true(block_list_has(&stack, "md0p1"));
 	assert_true(block_list_has_disk(&stack, "sdb"));
+	tree_remove(&f.tree);
+}
+
+/* Renames a folder to and fro until it is killed: openat2 answers EAGAIN at a ".." meanwhile. */
+static pid_t rename_for_ever(const struct tree *tree)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		mkdirat(tree->fd, "here", 0755);
+		while (getppid() == parent) {
+			renameat(tree->fd, "here", tree->fd, "there");
+			renameat(tree->fd, "there", tree->fd, "here");
+		}
+		_exit(0);
+	}
+	return pid;
+}
+
+static void test_renames_elsewhere(void **state)
+{
+	struct block_facts facts;
+	struct fixture f;
+	struct tree other;
+	pid_t pid;
+
+	(void)state;
+	fixture_make(&f);
+	tree_make(&other);
+	add_device(&f, NULL, "sda", 8, 0, "");
+	pid = rename_for_ever(&other);
+	assert_true(pid > 0);
+	for (unsigned int i = 0; i < 20000; i++)
+		assert_int_equal(block_read(&f.root, "sda", &facts), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	tree_remove(&other);
 	tree_remove(&f.tree);
 }
 
@@ -561,6 +602,7 @@ int main(void)
 		cmocka_unit_test(test_label_of_kernel),
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_stack_of_md_partition),
+		cmocka_unit_test(test_renames_elsewhere),
 		cmocka_unit_test(test_find_by_label),
 		cmocka_unit_test(test_find_refuses),
 		cmocka_unit_test(test_find_in_gpt),
