@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "format/ini.h"
+#include "source/source.h"
 
 #define TIMEOUT_MAX (7 * 24 * 3600u)
 #define KEYS_MAX    32
@@ -434,7 +435,7 @@ static int set_defaults(struct draft *draft)
 	config->kexec = true;
 	config->connect_timeout = 10;
 	config->stall_timeout = 30;
-	config->total_timeout = 900;
+	config->total_timeout = SOURCE_TOTAL_TIMEOUT;
 	if (set_text(&config->keyring, "/etc/bistable/keyring.pem") < 0
 		|| set_text(&config->state_dir, "/var/lib/bistable") < 0
 		|| set_text(&config->cmdline_match, "PARTLABEL=METROPOLIS-SYSTEM-%s") < 0

@@ -48,30 +48,42 @@ static void offer_known(struct converge *converge)
 		hints_offer(converge->hints, chunkmap_hint(known, block), (uint32_t)block);
 }
 
+/*
+ * Reads of the running slot. What cannot be read may be had from the bundle as well: it counts as
+ * zeroes, which match nothing that is looked for there.
+ */
+static int read_running(struct converge *converge, uint64_t offset, uint8_t *data, uint32_t size,
+	struct error *error)
+{
+	struct machine *machine = converge->context->machine;
+	struct error why = { 0 };
+	int r;
+
+	r = machine->ops->partition_read(machine, converge->running, offset, data, size, &why);
+	if (r == 0)
+		return 0;
+	if (r != -EIO)
+		return error_pass(error, &why);
+	atomic_store(&converge->running_unreadable, true);
+	memset(data, 0, size);
+	return 0;
+}
+
 static int scan_unit(
 	void *opaque, size_t number, uint64_t unit, uint64_t *ret_bytes, struct error *error)
 {
 	struct converge *converge = opaque;
-	struct machine *machine = converge->context->machine;
 	uint64_t offset = unit * converge->unit_size, left = converge->running_size - offset;
 	uint32_t size = left < converge->unit_size ? (uint32_t)left : converge->unit_size;
 	uint8_t *data = converge->hands[number].data;
-	struct error why = { 0 };
 	int r;
 
-	*ret_bytes = size;
-	r = machine->ops->partition_read(machine, converge->running, offset, data, size, &why);
-	/* What it holds may be had from the bundle as well. */
-	if (r == -EIO) {
-		atomic_store(&converge->running_unreadable, true);
-		return 0;
-	}
-	if (r < 0)
-		return error_pass(error, &why);
-	for (uint32_t at = 0; at + CHUNKMAP_BLOCK_SIZE <= size; at += CHUNKMAP_BLOCK_SIZE)
+	r = read_running(converge, offset, data, size, error);
+	for (uint32_t at = 0; r == 0 && at + CHUNKMAP_BLOCK_SIZE <= size; at += CHUNKMAP_BLOCK_SIZE)
 		hints_offer(converge->hints, chunkmap_hint_of(data + at, CHUNKMAP_BLOCK_SIZE),
 			(uint32_t)((offset + at) / CHUNKMAP_BLOCK_SIZE));
-	return 0;
+	*ret_bytes = size;
+	return r;
 }
 
 static int scan(struct converge *converge, struct error *error)
@@ -155,7 +167,6 @@ static uint32_t count_row(
 static int read_row(
 	struct converge *converge, uint32_t place, uint32_t row, uint8_t *data, struct error *error)
 {
-	struct machine *machine = converge->context->machine;
 	uint64_t offset = (uint64_t)place * CHUNKMAP_BLOCK_SIZE;
 	uint32_t size = row * CHUNKMAP_BLOCK_SIZE;
 
@@ -163,7 +174,7 @@ static int read_row(
 		memset(data, 0, size);
 		return 0;
 	}
-	return machine->ops->partition_read(machine, converge->running, offset, data, size, error);
+	return read_running(converge, offset, data, size, error);
 }
 
 /* Puts a chunk together. `data` has room for whole blocks. */
@@ -199,15 +210,9 @@ static int assemble(struct converge *converge, uint64_t chunk, uint8_t *data, st
 static int copy_chunk(struct converge *converge, struct converge_hand *hand, uint64_t chunk,
 	uint8_t *data, bool *ret_matches, struct error *error)
 {
-	struct error why = { 0 };
-	int r = assemble(converge, chunk, data, &why);
+	int r = assemble(converge, chunk, data, error);
 
-	if (r == -EIO) {
-		atomic_store(&converge->running_unreadable, true);
-		return 0;
-	}
-	return r < 0 ? error_pass(error, &why)
-		     : converge_matches(converge, hand, chunk, data, ret_matches, error);
+	return r < 0 ? r : converge_matches(converge, hand, chunk, data, ret_matches, error);
 }
 
 /* Chunks that follow each other are written together. */

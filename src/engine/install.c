@@ -277,7 +277,7 @@ static const char *version(const struct install *install)
 static int fresh_record(struct install *install, struct record *record, struct error *error)
 {
 	struct state *old = &record->state, fresh;
-	AUTO_FREE char *source = NULL;
+	char *source;
 	int r;
 
 	if (install->keeps) {
@@ -297,8 +297,8 @@ static int fresh_record(struct install *install, struct record *record, struct e
 	source = source_display(find_source(install));
 	state_done(old);
 	*old = fresh;
-	old->source = TAKE(source);
-	if (!old->source)
+	old->source = source;
+	if (!source)
 		return error_memory(error);
 	r = set_text(&record->state.version, version(install), error);
 	record->state.epoch = (int64_t)install->chunked.manifest.epoch;

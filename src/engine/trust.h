@@ -18,8 +18,8 @@ struct trust_settings {
 	bool allow_downgrade;         /* the same */
 	const struct record *running; /* of the running slot; NULL: none runs */
 	/*
-	 * What was taken once: certificates and not_after are judged by when it was installed.
-	 * NULL: by now.
+	 * What was taken once: certificates are judged by when it was installed, and its not_after
+	 * is of no matter any more. NULL: both are judged by now.
 	 */
 	const struct record *taken;
 };

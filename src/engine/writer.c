@@ -126,10 +126,10 @@ static int converge(struct writer *writer, const uint8_t *data, size_t size, str
 		end = size;
 		r = 0;
 	}
-	if (r < 0 && error)
-		*error = why;
-	if (r < 0 || end == 0)
-		return r;
+	if (r < 0)
+		return error_pass(error, &why);
+	if (end == 0)
+		return 0;
 	r = begin(writer, error);
 	if (r < 0)
 		return r;

@@ -9,11 +9,11 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "fetch/channel.h"
 #include "fetch/child.h"
@@ -74,26 +74,18 @@ int fetcher_nonsense(const struct fetcher *fetcher, struct error *error)
 
 /* --- messages --- */
 
-static time_t now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 /* Whether it should have told by now that its time is over. What writes to a pipe has no time. */
-static bool is_overdue(const struct fetcher *fetcher, time_t since)
+static bool is_overdue(const struct fetcher *fetcher, uint64_t since)
 {
-	unsigned seconds = fetcher->options->total_timeout ?: SOURCE_TOTAL_TIMEOUT;
+	uint64_t seconds = fetcher->options->total_timeout ?: SOURCE_TOTAL_TIMEOUT;
 
-	return fetcher->is_url && now_seconds() - since > (time_t)seconds + LATE_SECONDS;
+	return fetcher->is_url && clock_ms() - since > (seconds + LATE_SECONDS) * 1000;
 }
 
 /* 1: there is a message; 0: somebody woke us. */
 static int wait_for_message(struct fetcher *fetcher, struct error *error)
 {
-	time_t since = now_seconds();
+	uint64_t since = clock_ms();
 	const struct source_options *options = fetcher->options;
 	struct pollfd fds[2] = {
 		{ .fd = fetcher->socket, .events = POLLIN },

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "fetch/process.h"
@@ -118,14 +118,6 @@ int resolver_start(int *ret_socket, struct error *error)
 	return r;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Waits until `deadline` for something to receive. */
 static bool wait_for_answer(int socket, int64_t deadline)
 {
@@ -134,7 +126,7 @@ static bool wait_for_answer(int socket, int64_t deadline)
 	int r;
 
 	do {
-		left = deadline - now_ms();
+		left = deadline - (int64_t)clock_ms();
 		r = poll(&fd, 1, left > 0 ? (int)left : 0);
 	} while (r < 0 && errno == EINTR);
 	return r > 0;
@@ -148,7 +140,7 @@ static int has_ended(const char *host, struct error *error)
 
 int resolver_ask(int socket, const char *host, unsigned timeout_ms, char **ret, struct error *error)
 {
-	int64_t deadline = now_ms() + timeout_ms;
+	int64_t deadline = (int64_t)clock_ms() + timeout_ms;
 	size_t length = strlen(host) + 1;
 	char answer[ANSWER_MAX];
 	ssize_t n;

@@ -94,7 +94,7 @@ static int pump(struct http *http, struct error *error)
 	uint64_t stall = (uint64_t)http->options.stall_timeout * 1000;
 
 	/* The time that the reader took is not the server's. */
-	exchange->last_byte = http_now();
+	exchange->last_byte = clock_ms();
 	for (;;) {
 		uint64_t now;
 		int r = http_check_time(http, error);
@@ -104,7 +104,7 @@ static int pump(struct http *http, struct error *error)
 		r = perform(http, error);
 		if (r < 0 || exchange->ended || has_bytes(http))
 			return r;
-		now = http_now();
+		now = clock_ms();
 		if (exchange->connected && now - exchange->last_byte >= stall) {
 			exchange->ended = true;
 			http_fault(http, HTTP_FAULT_TRANSIENT, EAGAIN, "%s sent nothing for %u s",
@@ -396,7 +396,7 @@ static int http_new(const struct source_options *options, struct http **ret, str
 	http->options = *options;
 	fill_options(&http->options);
 	http->ranges = true;
-	http->deadline = http_now() + (uint64_t)http->options.total_timeout * 1000;
+	http->deadline = clock_ms() + (uint64_t)http->options.total_timeout * 1000;
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
 	http->buffer = malloc(HTTP_BUFFER_SIZE);

@@ -307,7 +307,7 @@ size_t http_on_header(char *data, size_t unit, size_t count, void *context)
 	struct http_exchange *exchange = &http->exchange;
 	size_t size = unit * count;
 
-	exchange->last_byte = http_now();
+	exchange->last_byte = clock_ms();
 	exchange->head_size += size;
 	if (exchange->head_size > HTTP_HEAD_MAX) {
 		invalid(http, "more than 128 KiB of headers");
@@ -407,7 +407,7 @@ size_t http_on_body(char *data, size_t unit, size_t count, void *context)
 
 	if (size == 0)
 		return 0;
-	exchange->last_byte = http_now();
+	exchange->last_byte = clock_ms();
 	if (!exchange->accepted && !exchange->redirect)
 		http_judge(http);
 	if (exchange->fault != HTTP_FAULT_NONE)

@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "crypto/sha256.h"
 #include "source/http_head.h"
@@ -95,9 +96,6 @@ static inline void curl_freep(char **text)
 DEFINE_CLEANUP(curlu_done, CURLU *, curl_url_cleanup)
 
 #define AUTO_CURLU CLEANUP(curlu_done)
-
-/** Milliseconds of CLOCK_MONOTONIC. */
-uint64_t http_now(void);
 
 /** Sets exchange.fault and http->reason. Returns -number. */
 int http_fault(struct http *http, enum http_fault fault, int number, const char *format, ...)

@@ -49,7 +49,7 @@ static int on_connected(void *context, char *remote, char *local, int remote_por
 
 	(void)remote, (void)local, (void)remote_port, (void)local_port;
 	http->exchange.connected = true;
-	http->exchange.last_byte = http_now();
+	http->exchange.last_byte = clock_ms();
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -230,7 +230,7 @@ int http_send(struct http *http, struct error *error)
 
 	memset(exchange, 0, sizeof(*exchange));
 	exchange->start = http->validator ? http->offset : 0;
-	exchange->last_byte = http_now();
+	exchange->last_byte = clock_ms();
 	r = set_where(http, error);
 	if (r < 0)
 		return r;

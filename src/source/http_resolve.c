@@ -32,7 +32,7 @@ static bool is_address(const char *host)
 /* As long as connecting may take: looking up is part of it. */
 static unsigned timeout_ms(const struct http *http)
 {
-	uint64_t now = http_now(), timeout = (uint64_t)http->options.connect_timeout * 1000;
+	uint64_t now = clock_ms(), timeout = (uint64_t)http->options.connect_timeout * 1000;
 	uint64_t left = http->deadline > now ? http->deadline - now : 0;
 
 	return (unsigned)(timeout < left ? timeout : left);
@@ -50,7 +50,7 @@ static bool is_known(const struct http *http, const char *prefix)
 /* Forgets what is old, or too much. */
 static void forget_places(struct http *http)
 {
-	uint64_t now = http_now();
+	uint64_t now = clock_ms();
 	int count = 0;
 
 	for (const struct curl_slist *place = http->places; place; place = place->next)

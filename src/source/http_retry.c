@@ -11,14 +11,6 @@
 /* So close to the deadline, another attempt is pointless. */
 #define LAST_MOMENT_MS 100u
 
-uint64_t http_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static int give_up(const struct http *http, struct error *error)
 {
 	char got[16], text[ERROR_TEXT_MAX / 2];
@@ -42,7 +34,7 @@ int http_check_time(struct http *http, struct error *error)
 	if (options->cancelled && options->cancelled(options->context))
 		return error_failed(
 			error, ECANCELED, "the download of '%s' was cancelled", http->source.name);
-	if (http_now() >= http->deadline)
+	if (clock_ms() >= http->deadline)
 		return give_up(http, error);
 	return 0;
 }
@@ -54,7 +46,7 @@ static uint64_t random_below(uint64_t limit)
 
 	/* Without entropy it is only less random. */
 	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) < 0)
-		value = (uint32_t)http_now() * 2654435761u;
+		value = (uint32_t)clock_ms() * 2654435761u;
 	return (uint64_t)value * limit >> 32;
 }
 
@@ -71,7 +63,7 @@ static uint64_t back_off_ms(const struct http *http)
 /* How long to wait now, or 0 to give up. */
 static uint64_t choose_delay(struct http *http)
 {
-	uint64_t now = http_now(), delay = back_off_ms(http);
+	uint64_t now = clock_ms(), delay = back_off_ms(http);
 	uint64_t left = http->deadline > now ? http->deadline - now : 0;
 
 	if (delay < http->retry_after)
@@ -90,7 +82,7 @@ static uint64_t choose_delay(struct http *http)
 static void tell(const struct http *http, uint64_t delay)
 {
 	const struct source_options *options = &http->options;
-	uint64_t now = http_now(), left;
+	uint64_t now = clock_ms(), left;
 	char text[ERROR_TEXT_MAX + 96];
 
 	if (!options->note)
@@ -123,14 +115,14 @@ int http_back_off(struct http *http, struct error *error)
 	if (delay == 0)
 		return give_up(http, error);
 	tell(http, delay);
-	until = http_now() + delay;
+	until = clock_ms() + delay;
 	for (;;) {
 		uint64_t now;
 		int r = http_check_time(http, error);
 
 		if (r < 0)
 			return r;
-		now = http_now();
+		now = clock_ms();
 		if (now >= until)
 			return 0;
 		sleep_ms(until - now < HTTP_POLL_MS ? until - now : HTTP_POLL_MS);

@@ -18,8 +18,9 @@ struct source;
 struct source_options {
 	unsigned connect_timeout; /* seconds; 0: 10 */
 	unsigned stall_timeout;   /* seconds without a byte; 0: 30 */
-	unsigned total_timeout; /* seconds for the whole transfer, retries included; 0: the usual */
-	unsigned retry_ms;      /* the first back-off, in milliseconds; 0: 500 */
+	unsigned total_timeout;   /* seconds for the whole transfer, retries included; 0:
+				     SOURCE_TOTAL_TIMEOUT */
+	unsigned retry_ms;        /* the first back-off, in milliseconds; 0: 500 */
 	/*
 	 * Bytes that are asked for with one HTTP request, for who may stop long before the end.
 	 * 0: all that follow; they are read ahead.

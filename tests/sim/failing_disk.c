@@ -31,10 +31,8 @@ static bool strikes(struct machine *machine, enum disk_call call)
 	struct failing_disk *disk = disk_of(machine);
 	const struct disk_fault *fault = disk->fault;
 
-	assert(disk->count < FAILING_DISK_CALLS_MAX || disk->bad);
-	if (disk->count < FAILING_DISK_CALLS_MAX)
-		disk->calls[disk->count] = call;
-	disk->count++;
+	assert(disk->count < FAILING_DISK_CALLS_MAX);
+	disk->calls[disk->count++] = call;
 	if (!fault || !(fault->calls & call)
 		|| (fault->lasts ? disk->count < disk->at : disk->count != disk->at))
 		return false;

@@ -44,9 +44,9 @@ struct failing_disk {
 	unsigned count;
 	unsigned struck;
 	uint32_t seed; /* which blocks a failed flush loses */
-	/* A sector, of the partition that begins with `bad`, that gives EIO until it is written. */
+	/* A partition with a sector that gives EIO until it is written; NULL: none. */
 	const struct sim_partition *bad;
-	uint64_t bad_at;
+	uint64_t bad_at; /* a byte of it */
 	enum disk_call calls[FAILING_DISK_CALLS_MAX];
 };
 
