@@ -60,6 +60,14 @@ void error_prefix(struct error *error, const char *format, ...)
 	error->text[sizeof(old) - 1] = '\0';
 }
 
+void error_advise(struct error *error, const char *advice)
+{
+	size_t used = error ? strlen(error->text) : 0;
+
+	if (error)
+		snprintf(error->text + used, sizeof(error->text) - used, ": %s", advice);
+}
+
 void error_name(struct error *error, const char *name)
 {
 	if (error && !strstr(error->text, name))

@@ -44,5 +44,8 @@ int error_pass(struct error *error, const struct error *from);
 void error_prefix(struct error *error, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/** Puts ": <advice>" behind it, what to do. error may be NULL. */
+void error_advise(struct error *error, const char *advice);
+
 /** Puts "'<name>': " before it, unless it has the name already. error may be NULL. */
 void error_name(struct error *error, const char *name);

@@ -175,14 +175,32 @@ static bool was_installed(const struct record *record, const struct manifest_pay
 	return false;
 }
 
+static int has_digest(const struct buffer *bytes, const uint8_t sha256[SHA256_SIZE], bool *ret,
+	struct error *error)
+{
+	uint8_t digest[SHA256_SIZE];
+	int r = sha256_of(bytes->data, bytes->size, digest, error);
+
+	*ret = r == 0 && memcmp(digest, sha256, SHA256_SIZE) == 0;
+	return r;
+}
+
+/* How often `from` stood in the command lines of a UKI; -1: it cannot be replaced there. */
+static int replace(struct buffer *bytes, const char *from, const char *to)
+{
+	struct uki uki;
+	size_t count;
+
+	if (uki_parse(span_of(bytes), &uki, NULL) < 0)
+		return 0;
+	return uki_bind(&uki, bytes->data, from, to, &count, NULL) < 0 ? -1 : (int)count;
+}
+
 int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[SHA256_SIZE],
 	struct buffer *ret_bytes, bool *ret, struct error *error)
 {
+	const char *placeholder = context->config.placeholder, *bound = context->config.bound[slot];
 	AUTO_BUFFER struct buffer bytes = { 0 };
-	uint8_t digest[SHA256_SIZE];
-	struct uki uki;
-	bool parsed;
-	size_t count;
 	int r;
 
 	*ret = false;
@@ -190,24 +208,14 @@ int bootfile_is(struct context *context, enum slot slot, const uint8_t sha256[SH
 		context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, error);
 	/* One that was built for its slot lies there as it came. */
 	if (r == 0)
-		r = sha256_of(bytes.data, bytes.size, digest, error);
+		r = has_digest(&bytes, sha256, ret, error);
 	if (r < 0)
 		return r;
-	*ret = memcmp(digest, sha256, SHA256_SIZE) == 0;
-	parsed = uki_parse(span_of(&bytes), &uki, NULL) == 0;
-	if (!*ret && parsed
-		&& uki_bind(&uki, bytes.data, context->config.bound[slot],
-			   context->config.placeholder, NULL, NULL)
-			   >= 0) {
-		r = sha256_of(bytes.data, bytes.size, digest, error);
-		*ret = r == 0 && memcmp(digest, sha256, SHA256_SIZE) == 0;
-	}
+	if (!*ret && replace(&bytes, bound, placeholder) > 0)
+		r = has_digest(&bytes, sha256, ret, error);
 	/* One that still has the placeholder finds no system, unless it is bound now. */
-	else if (*ret && parsed && !ret_bytes)
-		*ret = uki_bind(&uki, bytes.data, context->config.placeholder,
-			       context->config.bound[slot], &count, NULL)
-			       == 0
-		       && count == 0;
+	else if (*ret && !ret_bytes)
+		*ret = replace(&bytes, placeholder, bound) == 0;
 	if (*ret && ret_bytes)
 		*ret_bytes = buffer_take(&bytes);
 	return r;

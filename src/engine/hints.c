@@ -3,10 +3,10 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "format/chunkmap.h"
 
 /* A place in the table, open to the next free one. Blocks with one hint share one. */
@@ -39,9 +39,7 @@ int hints_new(const struct chunkmap *map, uint64_t wanted, struct hints **ret, s
 	hints->table = calloc(places, sizeof(*hints->table));
 	if (!hints->table)
 		return error_memory(error);
-	if (getrandom(&hints->seed, sizeof(hints->seed), GRND_NONBLOCK) < 0)
-		hints->seed = (uintptr_t)hints;
-	hints->seed |= 1;
+	hints->seed = random_u64() | 1;
 	hints->zero = chunkmap_hint_of(zeroes, sizeof(zeroes));
 	*ret = TAKE(hints);
 	return 0;

@@ -55,7 +55,7 @@ void manifest_done(struct manifest *manifest)
 
 static int bad_key(const char *key, const char *wanted, struct error *error)
 {
-	return error_failed(error, EBADMSG, "'%s' is not %s: make the bundle again", key, wanted);
+	return error_failed(error, EBADMSG, "'%s' is not %s", key, wanted);
 }
 
 /* DEL and C1 (U+0080 … U+009F) drive terminals as much as C0 does. */
@@ -84,9 +84,8 @@ static int read_text(
 
 	if (!text)
 		return error_failed(error, EBADMSG,
-			"'%s' is not a text of 1 to %zu bytes without control characters: make "
-			"the bundle again",
-			key, max);
+			"'%s' is not a text of 1 to %zu bytes without control characters", key,
+			max);
 	*ret = strdup(text);
 	return *ret ? 0 : error_memory(error);
 }
@@ -99,8 +98,7 @@ static int read_number(
 
 	if (!json_is_integer(item) || value < 0 || (uint64_t)value > max)
 		return error_failed(error, EBADMSG,
-			"'%s' is not a whole number from 0 to %" PRIu64 ": make the bundle again",
-			key, max);
+			"'%s' is not a whole number from 0 to %" PRIu64 "", key, max);
 	*ret = (uint64_t)value;
 	return 0;
 }
@@ -202,8 +200,7 @@ static int read_slot(const json_t *object, struct manifest_payload *payload, str
 	if (!item)
 		return 0;
 	if (strcmp(payload->role, MANIFEST_ROLE_BOOT) != 0)
-		return error_failed(error, EBADMSG,
-			"only a boot payload can say 'slot', not '%s': make the bundle again",
+		return error_failed(error, EBADMSG, "only a boot payload can say 'slot', not '%s'",
 			payload->role);
 	if (!text || (strcmp(text, "A") != 0 && strcmp(text, "B") != 0))
 		return bad_key("slot", "\"A\" or \"B\"", error);
@@ -234,7 +231,7 @@ static int read_payload(const json_t *object, struct manifest_payload *payload, 
 	int r;
 
 	if (!json_is_object(object))
-		return error_failed(error, EBADMSG, "it is not an object: make the bundle again");
+		return error_failed(error, EBADMSG, "it is not an object");
 	for (size_t i = 0; i < sizeof(readers) / sizeof(*readers); i++) {
 		r = readers[i](object, payload, error);
 		if (r < 0)
@@ -251,13 +248,11 @@ static int check_pair(
 	const struct manifest_payload *a, const struct manifest_payload *b, struct error *error)
 {
 	if (strcmp(a->name, b->name) == 0)
-		return error_failed(error, EBADMSG,
-			"two payloads are named '%s': make the bundle again", a->name);
+		return error_failed(error, EBADMSG, "two payloads are named '%s'", a->name);
 	if (strcmp(a->role, b->role) == 0
 		&& (a->slot == b->slot || a->slot == SLOT_NONE || b->slot == SLOT_NONE))
-		return error_failed(error, EBADMSG,
-			"two payloads have the role '%s' for one slot: make the bundle again",
-			a->role);
+		return error_failed(
+			error, EBADMSG, "two payloads have the role '%s' for one slot", a->role);
 	return 0;
 }
 
@@ -275,8 +270,7 @@ static int check_payloads(const struct manifest *manifest, struct error *error)
 		if (!manifest_find(manifest, known_roles[i], SLOT_A)
 			&& !manifest_find(manifest, known_roles[i], SLOT_B))
 			return error_failed(error, EBADMSG,
-				"a payload with the role '%s' is missing: make the bundle again",
-				known_roles[i]);
+				"a payload with the role '%s' is missing", known_roles[i]);
 	return 0;
 }
 
@@ -387,27 +381,42 @@ static int not_json(json_error_t *json, struct error *error)
 	for (char *p = json->text; *p; p++)
 		if (*p < 0x20 || *p == 0x7f)
 			*p = '?';
-	return error_failed(error, EBADMSG, "line %d, column %d: %s: make the bundle again",
-		json->line, json->column, json->text);
+	return error_failed(
+		error, EBADMSG, "line %d, column %d: %s", json->line, json->column, json->text);
 }
 
-static int parse(struct span bytes, struct manifest *manifest, struct error *error)
+static int parse_json(struct span bytes, struct manifest *manifest, struct error *error)
 {
 	AUTO_JSON json_t *object = NULL;
 	json_error_t json;
 
 	if (bytes.size == 0)
-		return error_failed(error, EBADMSG, "it is empty: make the bundle again");
+		return error_failed(error, EBADMSG, "it is empty");
 	if (bytes.size > MANIFEST_SIZE_MAX)
-		return error_failed(error, EBADMSG,
-			"it has %zu bytes, more than %u: make the bundle again", bytes.size,
+		return error_failed(error, EBADMSG, "it has %zu bytes, more than %u", bytes.size,
 			MANIFEST_SIZE_MAX);
 	object = json_loadb((const char *)bytes.data, bytes.size, JSON_REJECT_DUPLICATES, &json);
 	if (!object)
 		return not_json(&json, error);
 	if (!json_is_object(object))
-		return error_failed(error, EBADMSG, "it is not an object: make the bundle again");
+		return error_failed(error, EBADMSG, "it is not an object");
 	return read_manifest(object, manifest, error);
+}
+
+static int parse(struct span bytes, struct manifest *manifest, struct error *error)
+{
+	int r = parse_json(bytes, manifest, error);
+
+	if (r < 0)
+		error_prefix(error, MANIFEST_NAME);
+	return r;
+}
+
+int manifest_check(struct span bytes, struct error *error)
+{
+	AUTO_MANIFEST struct manifest manifest = { 0 };
+
+	return parse(bytes, &manifest, error);
 }
 
 int manifest_parse(struct span bytes, struct manifest *ret, struct error *error)
@@ -415,10 +424,10 @@ int manifest_parse(struct span bytes, struct manifest *ret, struct error *error)
 	AUTO_MANIFEST struct manifest manifest = { 0 };
 	int r = parse(bytes, &manifest, error);
 
-	if (r < 0) {
-		error_prefix(error, MANIFEST_NAME);
+	if (r == -EBADMSG)
+		error_advise(error, "make the bundle again");
+	if (r < 0)
 		return r;
-	}
 	*ret = manifest;
 	manifest = (struct manifest){ 0 };
 	return 0;

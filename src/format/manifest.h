@@ -66,9 +66,12 @@ struct manifest {
  */
 int manifest_parse(struct span bytes, struct manifest *ret, struct error *error);
 
+/** The same, for who makes one: without the advice to make it again. */
+int manifest_check(struct span bytes, struct error *error);
+
 /**
  * Appends the manifest.json that says this: the keys in the order of docs/bundle-format.md, two
- * spaces of indent, a final newline, so that equal manifests are equal bytes. What manifest_parse()
+ * spaces of indent, a final newline, so that equal manifests are equal bytes. What manifest_check()
  * would not take is an error. -EINVAL, -EBADMSG, -EOPNOTSUPP, -ENOMEM.
  */
 int manifest_format(const struct manifest *manifest, struct buffer *out, struct error *error);

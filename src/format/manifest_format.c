@@ -134,7 +134,6 @@ static json_t *json_manifest(const struct manifest *manifest)
 
 int manifest_format(const struct manifest *manifest, struct buffer *out, struct error *error)
 {
-	AUTO_MANIFEST struct manifest again = { 0 };
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	AUTO_JSON json_t *object = json_manifest(manifest);
 	AUTO_FREE char *text = NULL;
@@ -152,7 +151,7 @@ int manifest_format(const struct manifest *manifest, struct buffer *out, struct 
 		r = buffer_append(&bytes, "\n", 1, error);
 	/* Nobody is to make what nobody could install. */
 	if (r == 0)
-		r = manifest_parse(span_of(&bytes), &again, error);
+		r = manifest_check(span_of(&bytes), error);
 	if (r == 0)
 		r = buffer_append(out, bytes.data, bytes.size, error);
 	return r;

@@ -298,10 +298,6 @@ static int open_files(struct create *create, struct error *error)
 /* What is wrong was given, and nothing was made yet. */
 static int blame_option(int r, struct error *error)
 {
-	char *advice = error ? strstr(error->text, ": make the bundle again") : NULL;
-
-	if (advice)
-		*advice = '\0';
 	if (error)
 		error->kind = ERROR_USAGE;
 	return r;

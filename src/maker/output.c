@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "maker/content.h"
 
@@ -29,12 +29,7 @@ static int failed(const struct output *output, const char *what, struct error *e
 /* A name that nobody else has, beside the output. NULL: out of memory. */
 static char *temporary_name(const char *name)
 {
-	uint32_t number = 0;
-
-	/* Without entropy it is only less random: nothing that is there is touched. */
-	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) < 0)
-		number = (uint32_t)getpid();
-	return text_format("%.200s.%08x.tmp", name, number);
+	return text_format("%.200s.%08x.tmp", name, (uint32_t)random_u64());
 }
 
 /* What a symbolic link leads to is replaced, not the link. */

@@ -29,7 +29,10 @@ struct output {
 		.fd = -1, .directory = -1 \
 	}
 
-/** -EEXIST: `path` is there and no regular file. output_done() gives up or frees. */
+/**
+ * Follows a symbolic link. What is replaced hands on its mode, not its owner. -EEXIST: `path` is
+ * there and no regular file. output_done() gives up or frees.
+ */
 int output_open(const char *path, struct output *ret, struct error *error);
 /** -EINVAL (ERROR_USAGE) when `content` is the file that the output would replace. */
 int output_check_other(

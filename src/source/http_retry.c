@@ -2,9 +2,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <time.h>
 
+#include "base/random.h"
 #include "source/http_private.h"
 
 #define BACK_OFF_MAX_MS 30000u
@@ -39,17 +39,6 @@ int http_check_time(struct http *http, struct error *error)
 	return 0;
 }
 
-/* A random number below `limit`. */
-static uint64_t random_below(uint64_t limit)
-{
-	uint32_t value = 0;
-
-	/* Without entropy it is only less random. */
-	if (getrandom(&value, sizeof(value), GRND_NONBLOCK) < 0)
-		value = (uint32_t)clock_ms() * 2654435761u;
-	return (uint64_t)value * limit >> 32;
-}
-
 /* Exponential, with full jitter: machines that failed together do not come back together. */
 static uint64_t back_off_ms(const struct http *http)
 {
@@ -57,7 +46,7 @@ static uint64_t back_off_ms(const struct http *http)
 
 	for (unsigned i = 1; i < http->row && limit < BACK_OFF_MAX_MS; i++)
 		limit *= 2;
-	return random_below(limit < BACK_OFF_MAX_MS ? limit : BACK_OFF_MAX_MS) + 1;
+	return random_u64() % (limit < BACK_OFF_MAX_MS ? limit : BACK_OFF_MAX_MS) + 1;
 }
 
 /* How long to wait now, or 0 to give up. */

@@ -284,15 +284,6 @@ def test_plain_bundles_are_installed_anew(settled, on):
     assert settled.snapshot() == before
 
 
-def test_expired_since(repaired, on, verify, web):
-    """What was once installed may be put right, though nobody would install it today."""
-    keys = {"created": "2026-01-01T00:00:00Z", "not_after": "2090-01-01T00:00:00Z", "version": "5"}
-    url = web.put("/five.bundle", make(uki("5", linux_size=16384), SYSTEM, keys=keys))
-    assert on("install", "-q", url).code == 0
-    damage(repaired.partition("B"), 40_000)
-    assert repair(on)[0].code == 0 and verify("B")["worst"] == "ok"
-
-
 def test_broken_off_install_does_not_open_the_door(running, on, web, status, verify):
     """Nothing is known of slot A but that it is incomplete: a repair is an install then, and takes
     nothing that is older than what runs, or has expired."""
@@ -324,6 +315,23 @@ def test_boot_file_built_for_its_slot(signed, on, verify, web):
 def change_record(tree, slot, **keys):
     path = tree.boot_file(slot).with_suffix(".state")
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+def test_not_to_be_installed_any_more(running, on, verify, web):
+    """The clock cannot be earlier than the running system: by that, not_after has passed."""
+    def bundle(version, created, **more):
+        keys = {"version": version, "created": f"{created}-01-01T00:00:00Z",
+                "not_after": f"{created + 5}-01-01T00:00:00Z"}
+        return web.put(f"/{version}", make(uki(version, linux_size=16384), SYSTEM, keys=keys,
+                                           **more))
+
+    for slot, url in (("A", bundle("5", 2025)), ("B", bundle("6", 2095, signature=b""))):
+        assert on("install", "-q", "--allow-unsigned", url).code == 0
+        assert running.reboot() == slot and on("mark-good").code == 0
+    refused = on("install", "-q", "--allow-unsigned", bundle("7", 2026, signature=b""))
+    assert refused.code == 3 and "not to be installed" in refused.stderr, refused
+    damage(running.partition("A"), 40_000)
+    assert repair(on)[0].code == 0 and verify("A")["worst"] == "ok"
 
 
 def test_certificate_expired_since(signed, on, verify, web):
