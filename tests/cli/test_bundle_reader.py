@@ -89,7 +89,7 @@ def test_a_wrong_hint_is_refused(create, run, tmp_path):
     with zipfile.ZipFile(wrong, "w") as archive:
         for entry, data in entries.items():
             archive.writestr(entry, data)
-    with pytest.raises(ValueError, match="hints"):
+    with pytest.raises(ValueError, match="hint"):
         read_bundle(wrong)
     result = run("bundle", "verify", wrong)
     assert result.code == 1 and "hint for block 1 is wrong" in result.stderr
