@@ -34,14 +34,14 @@ def entries_of(data, path):
              not in entries and (method or (packed, zlib.crc32(raw)) == (plain, crc)), f"{name!r}")
         entries[name] = method, raw, plain, crc
         heads.append((name, method, crc, packed, plain, begin))
-    start = at
+    top = at
     for head in heads:
         flags, *same, n, e, c, disk, place = unpack("<8xHH4xIIIHHHH6xI", data, at, b"PK\1\2")
         at += 46 + n + e + c
         name = tail_of(data, at - c, n + e, e)[:n].decode("latin-1")
         need((name, *same, place) == head and not flags & 0x2041 and not disk % 65535, "directory")
     *end, comment = unpack("<4xHHHHIIH", data, at, b"PK\5\6")
-    need([*end, at + 22 + comment] == [0, 0, *[len(heads)] * 2, at - start, start, len(data)], "")
+    need([*end, at + 22 + comment] == [0, 0, *[len(heads)] * 2, at - top, top, len(data)], "end")
     return entries
 def each_file(blobs, suffix, *commands):  # their outputs, and what they left without the suffix
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def payload_of(entries, /, name, size, chunk_size, sha256, chunks_sha256, **_):
     need((sha(data).hex(), zlib.crc32(data), size) == (sha256.lower(), crc, plain), "digest, CRC")
     out, _ = each_file([data[i:i + 4096] for i in range(0, size, 4096)], "", ("xxhsum", "-H3"))
     hints = b"".join(bytes.fromhex(h)[::-1] for h in re.findall("(?m)= ([0-9a-f]{16})$", out))
-    return need(hints == table[cut:], f"{name}: hint") or data
+    return need(hints == table[cut:], f"{name}: hints") or data
 def unique(items):
     return need(len(dict(items)) == len(items), "manifest: a key stands twice") or dict(items)
 def checked(thing, rules):  # each value as json.dumps writes it, "" when it is missing

@@ -2,7 +2,6 @@
 """Bundles of `bundle create`, read by who knows only docs/bundle-format.md."""
 
 import zipfile
-import zlib
 
 import pytest
 from bundle_reader import entries_of, read_bundle
@@ -61,7 +60,9 @@ def test_a_signed_one(create, tmp_path):
     make_signers(tmp_path)
     path, boot = create(content(CHUNK), f"--sign-key={tmp_path}/ec.key",
                         f"--sign-cert={tmp_path}/ec.pem")
-    assert read_bundle(path)[0]["kernel_efi.efi"] == boot
+    assert read_bundle(path, f"{tmp_path}/root.pem")[0]["kernel_efi.efi"] == boot
+    with pytest.raises(ValueError, match="openssl"):
+        read_bundle(path, f"{tmp_path}/new.pem")
     assert list(entries_of(path.read_bytes(), path))[1] == "manifest.p7s"
 
 
@@ -71,7 +72,7 @@ def test_one_flipped_byte_in_a_frame_is_refused(run, create, method, where):
     path, _ = create(content(3 * CHUNK), f"--compress={method}")
     begin, size = place(path, "verity_rootfs.img")
     flip(path, begin + int(where * (size - 1)))
-    with pytest.raises((ValueError, zlib.error)):
+    with pytest.raises(ValueError):
         read_bundle(path)
     assert run("bundle", "verify", path).code == 1
 
@@ -89,7 +90,7 @@ def test_a_wrong_hint_is_refused(create, run, tmp_path):
     with zipfile.ZipFile(wrong, "w") as archive:
         for entry, data in entries.items():
             archive.writestr(entry, data)
-    with pytest.raises(ValueError, match="hint"):
+    with pytest.raises(ValueError, match="hints"):
         read_bundle(wrong)
     result = run("bundle", "verify", wrong)
     assert result.code == 1 and "hint for block 1 is wrong" in result.stderr
