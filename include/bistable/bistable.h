@@ -262,8 +262,10 @@ struct bistable_uki_section {
 struct bistable_uki {
 	struct bistable_uki_section *sections;
 	size_t section_count;
-	char *cmdline; /* bound, when a slot was given */
-	char *version; /* NULL: none stated */
+	char *cmdline;            /* bound, when a slot was given */
+	bool bound;               /* a slot was given, and the placeholder stood there */
+	const char *architecture; /* "x86-64", "arm64", "riscv64", "loongarch64"; NULL: other */
+	char *version;            /* NULL: none stated */
 	uint64_t kernel_size;
 	char kernel_sha256[65];
 	uint64_t initrd_size; /* 0: none */

@@ -27,15 +27,17 @@ static json_t *content_json(uint64_t size, const char *sha256)
 	return json_pack("{s:o, s:o}", "size", json_size(size), "sha256", json_text(sha256));
 }
 
-static json_t *uki_json(const struct bistable_uki *uki)
+static json_t *uki_json(const struct bistable_uki *uki, bool for_slot)
 {
 	json_t *initrd = uki->initrd_size > 0 ? content_json(uki->initrd_size, uki->initrd_sha256)
 					      : json_null();
 	json_t *kexec = json_pack("{s:b, s:o}", "possible", uki->kexec_reason_count == 0, "reasons",
 		json_texts(uki->kexec_reasons, uki->kexec_reason_count));
 
-	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", JSON_SCHEMA, "sections",
-		sections_json(uki), "cmdline", json_text(uki->cmdline), "version",
+	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", JSON_SCHEMA,
+		"architecture", json_text(uki->architecture), "sections", sections_json(uki),
+		"cmdline", json_text(uki->cmdline), "bound",
+		for_slot ? json_boolean(uki->bound) : json_null(), "version",
 		json_text(uki->version), "kernel",
 		content_json(uki->kernel_size, uki->kernel_sha256), "initrd", initrd, "kexec",
 		kexec);
@@ -51,6 +53,8 @@ static void print_content(const char *what, uint64_t size, const char *sha256)
 
 static void print_uki(const struct bistable_uki *uki)
 {
+	terminal_print(stdout, PAINT_NONE, "%-14s%s\n", "Architecture",
+		uki->architecture ? uki->architecture : "unknown");
 	terminal_print(stdout, PAINT_NONE, "%-14s%s\n", "Version",
 		uki->version ? uki->version : "not stated");
 	terminal_print(stdout, PAINT_NONE, "%-14s%s\n", "Command line",
@@ -77,16 +81,20 @@ static void print_uki(const struct bistable_uki *uki)
 int cmd_uki_inspect(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
 {
 	struct bistable_uki *uki = NULL;
+	json_t *document;
 	int r;
 
 	r = bistable_uki_inspect(bistable, cli->words[0], cli->install.slot, &uki, error);
 	if (r < 0)
 		return r;
 	progress_finish(&cli->progress);
-	if (cli->json)
-		r = json_write_document(uki_json(uki), error);
-	else
+	if (cli->json) {
+		document = uki_json(uki, cli->install.slot != 0);
+		progress_add_collected(&cli->progress, document);
+		r = json_write_document(document, error);
+	} else {
 		print_uki(uki);
+	}
 	bistable_uki_free(uki);
 	return r;
 }

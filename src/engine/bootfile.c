@@ -115,6 +115,16 @@ static int bind_to(
 	return r;
 }
 
+static int warn(struct context *context, const struct uki *uki, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list warnings = { 0 };
+	int r = uki_warnings(uki, &warnings, error);
+
+	for (size_t i = 0; r == 0 && i < warnings.count; i++)
+		report_warning(&context->observer.report, "%s", warnings.items[i]);
+	return r;
+}
+
 static int check(
 	struct context *context, enum slot slot, struct bootfile *file, struct error *error)
 {
@@ -127,6 +137,8 @@ static int check(
 		r = uki_parse(span_of(&file->bytes), &file->uki, error);
 	if (r == 0)
 		r = uki_check_kernel(&file->uki, error);
+	if (r == 0)
+		r = warn(context, &file->uki, error);
 	if (r == 0)
 		r = bind_to(context, slot, file, error);
 	if (r == 0)

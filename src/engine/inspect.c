@@ -14,6 +14,8 @@
 #include "engine/confirm.h"
 #include "engine/context.h"
 #include "engine/records.h"
+#include "format/cmdline.h"
+#include "format/filekind.h"
 #include "format/kexecplan.h"
 #include "format/uki.h"
 #include "machine/machine.h"
@@ -293,8 +295,11 @@ static int read_all(struct source *source, struct buffer *out, struct error *err
 
 	while (r == 0 && got > 0) {
 		if (out->size > BOOT_FILE_MAX)
-			return error_failed(error, EFBIG, "%s is larger than %u bytes: no UKI",
-				source->name, BOOT_FILE_MAX);
+			return error_failed(error, EFBIG,
+				"%s is %s and larger than %u bytes: boot files of that size are "
+				"refused",
+				source->name, filekind_name(filekind_of(span_of(out))),
+				BOOT_FILE_MAX);
 		r = buffer_reserve(out, READ_SIZE, error);
 		if (r == 0)
 			r = source->ops->read(
@@ -312,12 +317,12 @@ static int fill_sections(const struct uki *uki, struct bistable_uki *ret, struct
 		return error_memory(error);
 	ret->section_count = uki->pe.section_count;
 	for (size_t i = 0; i < uki->pe.section_count; i++) {
-		const struct pe_section *section = &uki->pe.sections[i];
+		const struct pe_section section = pe_section(&uki->pe, i);
 
-		_Static_assert(sizeof(ret->sections[i].name) == sizeof(section->name), "names");
-		memcpy(ret->sections[i].name, section->name, sizeof(section->name));
-		ret->sections[i].offset = section->raw_offset;
-		ret->sections[i].size = pe_section_bytes(uki->file, section).size;
+		_Static_assert(sizeof(ret->sections[i].name) == sizeof(section.name), "names");
+		memcpy(ret->sections[i].name, section.name, sizeof(section.name));
+		ret->sections[i].offset = section.raw_offset;
+		ret->sections[i].size = pe_section_bytes(uki->file, &section).size;
 	}
 	return 0;
 }
@@ -335,6 +340,50 @@ static int hash_part(
 	return r;
 }
 
+/* Warnings of the image, and why install would refuse what is in it. */
+static int warn(struct context *context, const struct uki *uki, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list warnings = { 0 };
+	struct error why = { 0 };
+	int r;
+
+	r = uki_warnings(uki, &warnings, error);
+	if (r == 0 && uki_check_kernel(uki, &why) < 0)
+		r = text_list_add(&warnings, error, "the UKI cannot be installed: %s", why.text);
+	for (size_t i = 0; r == 0 && i < warnings.count; i++)
+		report_warning(&context->observer.report, "%s", warnings.items[i]);
+	return r;
+}
+
+static void note_unbound(struct context *context, const char *cmdline, enum slot slot)
+{
+	enum slot named = SLOT_NONE;
+
+	if (cmdline_slot(cmdline, context->config.cmdline_match, &named, NULL) < 0)
+		named = SLOT_NONE;
+	report_note(&context->observer.report,
+		"the UKI's command line has no placeholder %s: nothing was bound to slot %c%s",
+		context->config.placeholder, slot_letter(slot),
+		named == SLOT_NONE ? ""
+		: named == slot    ? ", which it names already"
+				   : "; it names the other slot");
+}
+
+static int fill_cmdline(struct context *context, const struct uki *uki, enum slot slot,
+	struct kexec_plan *plan, struct bistable_uki *ret, struct error *error)
+{
+	int r = uki_cmdline(uki, &ret->cmdline, error);
+
+	if (r < 0 || slot == SLOT_NONE)
+		return r;
+	ret->bound = strcmp(ret->cmdline, plan->cmdline) != 0;
+	if (!ret->bound)
+		note_unbound(context, ret->cmdline, slot);
+	free(ret->cmdline);
+	ret->cmdline = TAKE(plan->cmdline);
+	return 0;
+}
+
 static int fill_plan(struct context *context, const struct uki *uki, enum slot slot,
 	struct bistable_uki *ret, struct error *error)
 {
@@ -345,16 +394,30 @@ static int fill_plan(struct context *context, const struct uki *uki, enum slot s
 	 * unbound. */
 	r = kexec_plan_make(uki, context->config.placeholder,
 		context->config.bound[slot == SLOT_NONE ? SLOT_A : slot], NULL, &plan, error);
-	if (r < 0)
-		return r;
-	if (slot == SLOT_NONE)
-		r = uki_cmdline(uki, &ret->cmdline, error);
-	else
-		ret->cmdline = TAKE(plan.cmdline);
+	if (r == 0)
+		r = fill_cmdline(context, uki, slot, &plan, ret, error);
 	ret->kexec_reasons = plan.reasons.items;
 	ret->kexec_reason_count = plan.reasons.count;
 	plan.reasons = (struct text_list){ 0 };
 	return r;
+}
+
+static int fill_uki(struct context *context, const struct uki *uki, enum slot slot,
+	struct bistable_uki *ret, struct error *error)
+{
+	int r;
+
+	ret->architecture = pe_machine_name(uki->pe.machine);
+	r = fill_sections(uki, ret, error);
+	if (r == 0)
+		r = hash_part(uki->kernel, &ret->kernel_size, ret->kernel_sha256, error);
+	if (r == 0 && uki->initrd.size > 0)
+		r = hash_part(uki->initrd, &ret->initrd_size, ret->initrd_sha256, error);
+	if (r == 0)
+		r = uki_version(uki, &ret->version, error);
+	if (r == 0)
+		r = warn(context, uki, error);
+	return r < 0 ? r : fill_plan(context, uki, slot, ret, error);
 }
 
 int inspect_uki(struct context *context, const char *file, enum slot slot,
@@ -375,20 +438,12 @@ int inspect_uki(struct context *context, const char *file, enum slot slot,
 		r = read_all(source, &bytes, error);
 	if (r < 0)
 		return r;
-	r = uki_parse(span_of(&bytes), &uki, error);
+	r = uki_parse_any(span_of(&bytes), &uki, error);
 	if (r < 0) {
 		error_prefix(error, "%s", source->name);
 		return r;
 	}
-	r = fill_sections(&uki, result, error);
-	if (r == 0)
-		r = hash_part(uki.kernel, &result->kernel_size, result->kernel_sha256, error);
-	if (r == 0 && uki.initrd.size > 0)
-		r = hash_part(uki.initrd, &result->initrd_size, result->initrd_sha256, error);
-	if (r == 0)
-		r = uki_version(&uki, &result->version, error);
-	if (r == 0)
-		r = fill_plan(context, &uki, slot, result, error);
+	r = fill_uki(context, &uki, slot, result, error);
 	if (r < 0)
 		return r;
 	*ret = TAKE(result);

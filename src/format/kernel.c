@@ -5,17 +5,21 @@
 #include <inttypes.h>
 
 #include "base/error.h"
+#include "format/pe.h"
 
 /* Offsets of the setup header's fields (Documentation/arch/x86/boot.rst). */
 #define SETUP_SECTS     0x1f1
 #define SYSSIZE         0x1f4
+#define BOOT_FLAG       0x1fe
 #define MAGIC           0x202
 #define PROTOCOL        0x206
+#define RELOCATABLE     0x234
 #define XLOADFLAGS      0x236
 #define CMDLINE_SIZE    0x238
 #define SETUP_END       0x23c /* of the fields above; all are there since protocol 2.12 */
 #define PROTOCOL_LEAST  0x20c
 #define XLF_KERNEL_64   1
+#define XLF_HANDOVER_64 8
 #define SETUP_SECTS_OLD 4 /* what 0 stands for */
 
 int kernel_parse(struct span bytes, struct kernel *ret, struct error *error)
@@ -46,4 +50,44 @@ int kernel_parse(struct span bytes, struct kernel *ret, struct error *error)
 			bytes.size, kernel.least_size);
 	*ret = kernel;
 	return 0;
+}
+
+static int check_handover(struct span bytes, uint16_t machine, struct error *error)
+{
+	struct kernel kernel;
+
+	if (machine != PE_MACHINE_X86_64)
+		return error_failed(error, EBADMSG,
+			"the kernel in .linux is older than Linux 5.8: its stub cannot start it");
+	if (kernel_parse(bytes, &kernel, NULL) < 0 || le16(bytes.data + BOOT_FLAG) != 0xaa55
+		|| !bytes.data[RELOCATABLE] || !(le16(bytes.data + XLOADFLAGS) & XLF_HANDOVER_64))
+		return error_failed(error, EBADMSG,
+			"the kernel in .linux is older than Linux 5.8 and has no EFI handover "
+			"protocol: its stub cannot start it");
+	return 0;
+}
+
+int kernel_check_stub(struct span bytes, uint16_t machine, struct error *error)
+{
+	struct pe pe;
+	int r = pe_read(bytes, &pe, error);
+
+	if (r < 0) {
+		error_prefix(error, "the kernel in .linux is no EFI program (CONFIG_EFI_STUB)");
+		return r;
+	}
+	if (pe.machine != machine)
+		return error_failed(error, EBADMSG,
+			"the kernel in .linux is for machine type 0x%04x, its stub for 0x%04x",
+			pe.machine, machine);
+	if (pe.major_image_version < 1)
+		return check_handover(bytes, machine, error);
+	if (pe.subsystem < PE_SUBSYSTEM_EFI_APPLICATION
+		|| pe.subsystem > PE_SUBSYSTEM_EFI_RUNTIME_DRIVER)
+		return error_failed(error, EBADMSG,
+			"the kernel in .linux is no EFI program: PE subsystem %u", pe.subsystem);
+	r = pe_check_firmware(bytes, &pe, error);
+	if (r < 0)
+		error_prefix(error, "the firmware could not load the kernel in .linux");
+	return r;
 }

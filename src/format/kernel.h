@@ -21,3 +21,10 @@ struct kernel {
  * -EBADMSG and what is wrong; *ret is then unchanged.
  */
 int kernel_parse(struct span bytes, struct kernel *ret, struct error *error);
+
+/**
+ * Whether systemd-stub on `machine` starts this kernel (src/boot/linux.c): an EFI program for that
+ * machine which firmware loads, as the stub has it done; or for x86-64 one from before Linux 5.8,
+ * which the stub enters by the EFI handover protocol. -EBADMSG.
+ */
+int kernel_check_stub(struct span bytes, uint16_t machine, struct error *error);

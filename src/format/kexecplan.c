@@ -121,12 +121,34 @@ static int bind(
 		(uint8_t *)plan->cmdline, strlen(plan->cmdline), placeholder, bound, NULL, error);
 }
 
+static int add_machine_reason(const struct uki *uki, struct text_list *reasons, struct error *error)
+{
+	const char *name = pe_machine_name(uki->pe.machine);
+
+	return text_list_add(reasons, error, "the UKI is for %s, and this machine is %s",
+		name ? name : "another machine type", pe_machine_name(PE_MACHINE_NATIVE));
+}
+
+static int add_reasons(const struct uki *uki, const char *placeholder,
+	const struct text_list *companions, struct kexec_plan *plan, struct error *error)
+{
+	struct kernel kernel;
+	bool complete;
+	int r;
+
+	r = add_kernel_reasons(plan->kernel, &kernel, &complete, &plan->reasons, error);
+	if (r == 0)
+		r = add_cmdline_reasons(
+			plan, complete ? &kernel : NULL, placeholder, &plan->reasons, error);
+	if (r == 0)
+		r = add_section_reasons(uki, &plan->reasons, error);
+	return r < 0 ? r : add_companion_reasons(companions, &plan->reasons, error);
+}
+
 int kexec_plan_make(const struct uki *uki, const char *placeholder, const char *bound,
 	const struct text_list *companions, struct kexec_plan *ret, struct error *error)
 {
 	AUTO_KEXEC_PLAN struct kexec_plan plan = { .kernel = uki->kernel, .initrd = uki->initrd };
-	struct kernel kernel;
-	bool complete;
 	int r;
 
 	r = uki_cmdline(uki, &plan.cmdline, error);
@@ -135,17 +157,10 @@ int kexec_plan_make(const struct uki *uki, const char *placeholder, const char *
 	r = bind(&plan, placeholder, bound, error);
 	if (r < 0)
 		return r;
-	r = add_kernel_reasons(plan.kernel, &kernel, &complete, &plan.reasons, error);
-	if (r < 0)
-		return r;
-	r = add_cmdline_reasons(
-		&plan, complete ? &kernel : NULL, placeholder, &plan.reasons, error);
-	if (r < 0)
-		return r;
-	r = add_section_reasons(uki, &plan.reasons, error);
-	if (r < 0)
-		return r;
-	r = add_companion_reasons(companions, &plan.reasons, error);
+	if (uki->pe.machine != PE_MACHINE_NATIVE)
+		r = add_machine_reason(uki, &plan.reasons, error);
+	else
+		r = add_reasons(uki, placeholder, companions, &plan, error);
 	if (r < 0)
 		return r;
 	*ret = plan;

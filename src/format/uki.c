@@ -2,13 +2,19 @@
 #include "format/uki.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "format/cmdline.h"
+#include "format/filekind.h"
 #include "format/kernel.h"
+#include "format/pe.h"
+
+/* systemd-stub before 257.2 finds nothing in its own image when it has more (src/boot/efi/pe.c). */
+#define OLD_STUB_SECTIONS_MAX 96
 
 /* Sections that the stub takes at most once per profile (UAPI.5). */
 static const char *const unique_sections[] = { ".linux", ".osrel", ".cmdline", ".initrd", ".ucode",
@@ -21,64 +27,72 @@ static bool is_section(const struct pe_section *section, const char *name)
 	return strcmp(section->name, name) == 0;
 }
 
-static bool is_unique_section(const struct pe_section *section)
+/* The index in unique_sections; -1: may be there more than once. */
+static int unique_index(const struct pe_section *section)
 {
 	for (size_t i = 0; i < COUNT(unique_sections); i++)
 		if (is_section(section, unique_sections[i]))
-			return true;
-	return false;
+			return (int)i;
+	return -1;
 }
 
 /* The index of the first `.profile` at or after `from`, or the number of sections. */
 static size_t next_profile(const struct pe *pe, size_t from)
 {
-	while (from < pe->section_count && !is_section(&pe->sections[from], ".profile"))
-		from++;
+	for (; from < pe->section_count; from++) {
+		const struct pe_section section = pe_section(pe, from);
+
+		if (is_section(&section, ".profile"))
+			break;
+	}
 	return from;
 }
 
 static int check_duplicates(const struct pe *pe, struct error *error)
 {
-	size_t begin = 0;
+	size_t seen[COUNT(unique_sections)] = { 0 }; /* counted from 1 */
 
 	for (size_t i = 0; i < pe->section_count; i++) {
-		const struct pe_section *section = &pe->sections[i];
+		const struct pe_section section = pe_section(pe, i);
+		int unique = unique_index(&section);
 
-		if (is_section(section, ".profile"))
-			begin = i;
-		if (!is_unique_section(section))
+		if (is_section(&section, ".profile"))
+			memset(seen, 0, sizeof(seen));
+		if (unique < 0)
 			continue;
-		for (size_t j = begin; j < i; j++)
-			if (is_section(&pe->sections[j], section->name))
-				return error_failed(error, EBADMSG,
-					"the UKI has two '%s' sections in one profile (sections "
-					"%zu and %zu)",
-					section->name, j + 1, i + 1);
+		if (seen[unique] > 0)
+			return error_failed(error, EBADMSG,
+				"the UKI has two '%s' sections in one profile (sections %zu and "
+				"%zu)",
+				section.name, seen[unique], i + 1);
+		seen[unique] = i + 1;
 	}
 	return 0;
 }
 
-static const struct pe_section *find_section(
-	const struct pe *pe, size_t begin, size_t end, const char *name)
+static bool find_section(
+	const struct pe *pe, size_t begin, size_t end, const char *name, struct pe_section *ret)
 {
-	for (size_t i = begin; i < end; i++)
-		if (is_section(&pe->sections[i], name))
-			return &pe->sections[i];
-	return NULL;
+	for (size_t i = begin; i < end; i++) {
+		*ret = pe_section(pe, i);
+		if (is_section(ret, name))
+			return true;
+	}
+	return false;
 }
 
 /* The bytes of a section as the default profile has it; data NULL when it has none. */
 static struct span pick(const struct uki *uki, const char *name)
 {
-	size_t base_end = next_profile(&uki->pe, 0);
-	const struct pe_section *section = NULL;
+	size_t base_end = next_profile(&uki->pe, 0), end = uki->pe.section_count;
+	struct pe_section section;
 
-	if (base_end < uki->pe.section_count)
-		section = find_section(
-			&uki->pe, base_end, next_profile(&uki->pe, base_end + 1), name);
-	if (!section)
-		section = find_section(&uki->pe, 0, base_end, name);
-	return section ? pe_section_bytes(uki->file, section) : (struct span){ NULL, 0 };
+	if (base_end < end)
+		end = next_profile(&uki->pe, base_end + 1);
+	if (find_section(&uki->pe, base_end, end, name, &section)
+		|| find_section(&uki->pe, 0, base_end, name, &section))
+		return pe_section_bytes(uki->file, &section);
+	return (struct span){ NULL, 0 };
 }
 
 static struct span up_to_nul(struct span bytes)
@@ -115,7 +129,7 @@ static int check_kind(const struct pe *pe, struct error *error)
 {
 	if (pe->subsystem != PE_SUBSYSTEM_EFI_APPLICATION)
 		return error_failed(error, EBADMSG,
-			"not a UKI: PE subsystem %u, an EFI application has %d", pe->subsystem,
+			"no UKI: PE subsystem %u, an EFI application has %d", pe->subsystem,
 			PE_SUBSYSTEM_EFI_APPLICATION);
 	return check_duplicates(pe, error);
 }
@@ -134,11 +148,48 @@ static void pick_sections(struct uki *uki)
 	uki->sdmagic = pick(uki, ".sdmagic");
 	uki->has_signature = uki->pe.certificate_size > 0;
 	for (size_t i = 0; i < uki->pe.section_count; i++) {
-		const struct pe_section *section = &uki->pe.sections[i];
+		const struct pe_section section = pe_section(&uki->pe, i);
 
-		uki->device_tree |= is_section(section, ".dtb") || is_section(section, ".dtbauto")
-				    || is_section(section, ".efifw");
+		uki->device_tree |= is_section(&section, ".dtb") || is_section(&section, ".dtbauto")
+				    || is_section(&section, ".efifw");
 	}
+}
+
+/* "#### LoaderInfo: systemd-stub 252.39-1~deb12u2 ####": true and what stands between the blanks.
+ */
+static bool stub_version(struct span magic, char *out, size_t size)
+{
+	static const char before[] = ": systemd-stub ";
+	const char *found = magic.size ? memmem(magic.data, magic.size, before, strlen(before))
+				       : NULL;
+	size_t left, length = 0;
+
+	if (!found)
+		return false;
+	found += strlen(before);
+	left = magic.size - (size_t)(found - (const char *)magic.data);
+	while (length < left && length + 1 < size && found[length] > ' ' && found[length] < 0x7f)
+		length++;
+	memcpy(out, found, length);
+	out[length] = '\0';
+	return length > 0;
+}
+
+static int check_stub(const struct uki *uki, struct error *error)
+{
+	unsigned major = 0, minor = 0;
+	char version[32];
+
+	if (uki->pe.section_count <= OLD_STUB_SECTIONS_MAX
+		|| !stub_version(uki->sdmagic, version, sizeof(version))
+		|| sscanf(version, "%u.%u", &major, &minor) < 1 || major > 257
+		|| (major == 257 && minor >= 2))
+		return 0;
+	return error_failed(error, EBADMSG,
+		"the UKI has %zu sections, and its stub (systemd-stub %s) takes at most %d: build "
+		"it with the stub of systemd 257.2 or later, or with fewer profiles or device "
+		"trees",
+		uki->pe.section_count, version, OLD_STUB_SECTIONS_MAX);
 }
 
 static int parse(struct span file, bool native, struct uki *ret, struct error *error)
@@ -146,7 +197,7 @@ static int parse(struct span file, bool native, struct uki *ret, struct error *e
 	struct uki uki = { .file = file };
 	int r;
 
-	r = pe_parse(file, &uki.pe, error);
+	r = pe_read(file, &uki.pe, error);
 	if (r == 0 && native)
 		r = check_machine(&uki.pe, error);
 	if (r == 0)
@@ -154,21 +205,42 @@ static int parse(struct span file, bool native, struct uki *ret, struct error *e
 	if (r < 0)
 		return r;
 	pick_sections(&uki);
-	if (uki.kernel.size == 0)
-		return error_failed(error, EBADMSG, "not a UKI: its .linux section is %s",
-			uki.kernel.data ? "empty" : "missing");
+	if (!uki.kernel.data)
+		return error_failed(error, EBADMSG, "the .linux section is missing");
+	r = pe_check(file, &uki.pe, error);
+	if (r == 0 && uki.kernel.size == 0)
+		return error_failed(error, EBADMSG, "the .linux section is empty");
+	if (r == 0)
+		r = check_stub(&uki, error);
+	if (r < 0)
+		return r;
 	*ret = uki;
 	return 0;
 }
 
+/* What a file is says more than what it lacks. */
+static int explain(struct span file, int r, struct error *error)
+{
+	enum filekind kind = FILEKIND_UKI;
+
+	if (r == -EBADMSG)
+		kind = filekind_of(file);
+	if (kind == FILEKIND_UKI || kind == FILEKIND_UNKNOWN)
+		return r;
+	error_prefix(error, "this is %s, not a UKI", filekind_name(kind));
+	if (filekind_advice(kind))
+		error_advise(error, filekind_advice(kind));
+	return r;
+}
+
 int uki_parse(struct span file, struct uki *ret, struct error *error)
 {
-	return parse(file, true, ret, error);
+	return explain(file, parse(file, true, ret, error), error);
 }
 
 int uki_parse_any(struct span file, struct uki *ret, struct error *error)
 {
-	return parse(file, false, ret, error);
+	return explain(file, parse(file, false, ret, error), error);
 }
 
 int uki_bind(const struct uki *uki, uint8_t *file, const char *placeholder, const char *bound,
@@ -182,13 +254,13 @@ int uki_bind(const struct uki *uki, uint8_t *file, const char *placeholder, cons
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < uki->pe.section_count; i++) {
-		const struct pe_section *section = &uki->pe.sections[i];
+		const struct pe_section section = pe_section(&uki->pe, i);
 		struct span text;
 		size_t count;
 
-		if (!is_section(section, ".cmdline"))
+		if (!is_section(&section, ".cmdline"))
 			continue;
-		text = up_to_nul(pe_section_bytes(uki->file, section));
+		text = up_to_nul(pe_section_bytes(uki->file, &section));
 		r = cmdline_bind(file + (text.data - uki->file.data), text.size, placeholder, bound,
 			&count, error);
 		if (r < 0)
@@ -286,22 +358,34 @@ int uki_version(const struct uki *uki, char **ret, struct error *error)
 }
 
 /* The kernel would silently cut a longer one off, and with it what names its root. */
-int uki_check_kernel(const struct uki *uki, struct error *error)
+static int check_cmdline(const struct uki *uki, const struct kernel *kernel, struct error *error)
 {
 	AUTO_FREE char *cmdline = NULL;
-	struct kernel kernel;
-	int r;
+	int r = uki_cmdline(uki, &cmdline, error);
 
-	/* Other kernels say nothing of their size. */
-	if (uki->pe.machine != PE_MACHINE_X86_64)
-		return 0;
-	r = kernel_parse(uki->kernel, &kernel, error);
-	if (r == 0)
-		r = uki_cmdline(uki, &cmdline, error);
-	if (r == 0 && strlen(cmdline) > kernel.cmdline_size)
+	if (r == 0 && strlen(cmdline) > kernel->cmdline_size)
 		return error_failed(error, EBADMSG,
 			"the UKI's command line has %zu characters, but its kernel takes at most "
 			"%u and would ignore the rest: shorten it",
-			strlen(cmdline), kernel.cmdline_size);
+			strlen(cmdline), kernel->cmdline_size);
 	return r;
+}
+
+int uki_check_kernel(const struct uki *uki, struct error *error)
+{
+	struct kernel kernel;
+	int r = 0;
+
+	/* Other kernels say nothing of their size. */
+	if (uki->pe.machine == PE_MACHINE_X86_64) {
+		r = kernel_parse(uki->kernel, &kernel, error);
+		if (r == 0)
+			r = check_cmdline(uki, &kernel, error);
+	}
+	return r < 0 ? r : kernel_check_stub(uki->kernel, uki->pe.machine, error);
+}
+
+int uki_warnings(const struct uki *uki, struct text_list *ret, struct error *error)
+{
+	return pe_warn(&uki->pe, ret, error);
 }

@@ -9,6 +9,7 @@
 #include "format/pe.h"
 
 struct error;
+struct text_list;
 
 /**
  * A Unified Kernel Image (UAPI.5). Sections are those of the base profile: what lies before the
@@ -27,11 +28,12 @@ struct uki {
 };
 
 /**
- * Parses a UKI strictly: a PE32+ EFI application of this build's native machine type, `.linux`
- * present, no duplicate sections inside a profile (but .dtbauto, .efifw, .hwids), sections disjoint
- * in memory and in the file. The kernel's exact size is min(VirtualSize, SizeOfRawData), cut to
- * pe_extent() where that is shorter, but never below what the bzImage header asks for.
- * -EBADMSG and what is wrong and where. The kernel itself is checked by kernel_parse().
+ * Parses a UKI strictly: a PE32+ EFI application of this build's native machine type that firmware
+ * loads (pe_parse()), `.linux` present, no duplicate sections inside a profile (but .dtbauto,
+ * .efifw, .hwids), no more sections than its stub takes (.sdmagic). The kernel's exact size is
+ * min(VirtualSize, SizeOfRawData), cut to pe_extent() where that is shorter, but never below what
+ * the bzImage header asks for. -EBADMSG and what is wrong and where; -ENOMEM. The kernel itself is
+ * checked by uki_check_kernel().
  */
 int uki_parse(struct span file, struct uki *ret, struct error *error);
 
@@ -39,10 +41,16 @@ int uki_parse(struct span file, struct uki *ret, struct error *error);
 int uki_parse_any(struct span file, struct uki *ret, struct error *error);
 
 /**
- * Whether an x86-64 UKI can start: kernel_parse(), and a command line that its kernel takes whole.
- * Nothing is said of others. -EBADMSG.
+ * Whether the UKI's stub can start its kernel: kernel_check_stub(); for x86-64 also kernel_parse(),
+ * and a command line that the kernel takes whole. -EBADMSG.
  */
 int uki_check_kernel(const struct uki *uki, struct error *error);
+
+/**
+ * Adds to `ret` what does not keep firmware from starting the UKI, but should be known: each a
+ * sentence for users without its full stop. -ENOMEM.
+ */
+int uki_warnings(const struct uki *uki, struct text_list *ret, struct error *error);
 
 /**
  * Replaces `placeholder` by `bound` in every `.cmdline` section, whatever its profile, of `file`: a

@@ -125,6 +125,7 @@ static int describe(struct create *create, struct error *error)
 
 static int read_uki(struct create *create, struct error *error)
 {
+	AUTO_TEXT_LIST struct text_list warnings = { 0 };
 	const char *path = create->options->uki;
 	int r;
 
@@ -138,8 +139,12 @@ static int read_uki(struct create *create, struct error *error)
 	r = uki_parse_any(span_of(&create->uki_bytes), &create->uki, error);
 	if (r == 0)
 		r = uki_check_kernel(&create->uki, error);
+	if (r == 0)
+		r = uki_warnings(&create->uki, &warnings, error);
 	if (r < 0)
 		error_prefix(error, "'%s'", path);
+	for (size_t i = 0; r == 0 && i < warnings.count; i++)
+		report_warning(&create->observer->report, "'%s': %s", path, warnings.items[i]);
 	return r;
 }
 

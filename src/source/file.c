@@ -120,8 +120,7 @@ static int file_probe(struct file *file, bool is_stdin, struct error *error)
 		return error_failed(
 			error, errno, "cannot look at '%s': %s", source->name, strerror(errno));
 	if (S_ISDIR(st.st_mode))
-		return error_failed(
-			error, EISDIR, "'%s' is a directory, not a bundle", source->name);
+		return error_failed(error, EISDIR, "'%s' is a directory, not a file", source->name);
 	file->waits = !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode);
 	if (is_stdin || file->waits)
 		return 0;

@@ -14,7 +14,7 @@ import zipfile
 import pytest
 from bundles import (BOOT, CHUNK, DEFLATED, STORED, SYSTEM, ZSTD, Bundle, make_inputs,
                      make_signers, sha256, unframe)
-from make_uki import MACHINE_ARM64, build_uki, fake_bzimage
+from make_uki import MACHINE_ARM64, build_uki, fake_arm64_image, fake_bzimage
 from rss import PeakRss
 from tree import MIB, uki
 
@@ -277,7 +277,8 @@ def words_that_fail(inputs, tmp_path):
     (tmp_path / "two.efi").write_bytes(uki(cmdline=b"roothash=" + b"a" * 64 + b" usrhash="
                                            + b"b" * 64))
     (tmp_path / "arm.efi").write_bytes(build_uki(
-        [(".linux", fake_bzimage(4096)), (".osrel", b"VERSION_ID=9\n")], machine=MACHINE_ARM64))
+        [(".linux", fake_arm64_image(4096)), (".osrel", b"VERSION_ID=9\n")],
+        machine=MACHINE_ARM64))
     (tmp_path / "long.efi").write_bytes(uki("1", cmdline=b"x" * 2100))
     (tmp_path / "half.efi").write_bytes(build_uki(
         [(".linux", fake_bzimage(8192)[:4096]), (".osrel", b"VERSION_ID=9\n")]))
@@ -358,8 +359,9 @@ def test_what_cannot_be_made(run, inputs, tmp_path):
 def test_a_uki_for_another_machine(run, inputs, tmp_path):
     """Bundles are made where it suits."""
     arm = tmp_path / "arm.efi"
-    arm.write_bytes(build_uki([(".linux", fake_bzimage(4096)), (".osrel", b"VERSION_ID=9\n")],
-                              machine=MACHINE_ARM64))
+    arm.write_bytes(build_uki(
+        [(".linux", fake_arm64_image(4096)), (".osrel", b"VERSION_ID=9\n")],
+        machine=MACHINE_ARM64))
     (tmp_path / "x.img").write_bytes(bytes(5000))
     result = run("bundle", "create", "--compatible=a", "--json", arm, tmp_path / "x.img",
                  tmp_path / "b.zip")

@@ -8,7 +8,8 @@ import pytest
 
 from tree import fake_bzimage, uki
 
-KEYS = {"schema", "sections", "cmdline", "version", "kernel", "initrd", "kexec"}
+KEYS = {"schema", "architecture", "sections", "cmdline", "bound", "version", "kernel", "initrd",
+        "kexec", "notes", "warnings"}
 
 
 @pytest.fixture

@@ -22,21 +22,21 @@ static void check_kernel(struct span bytes)
 
 static void check_pe(struct span file, const struct pe *pe)
 {
-	must(pe->section_count <= PE_SECTIONS_MAX);
 	must(pe->certificate_size == 0
 		|| (uint64_t)pe->certificate_offset + pe->certificate_size <= file.size);
 	must(pe_extent(file) > 0 && pe_extent(file) <= file.size);
 	for (size_t i = 0; i < pe->section_count; i++) {
-		const struct pe_section *section = &pe->sections[i];
-		struct span bytes = pe_section_bytes(file, section);
+		const struct pe_section section = pe_section(pe, i);
+		struct span bytes = pe_section_bytes(file, &section);
 		char label[9];
 
-		pe_section_label(section->name, label);
-		must(strlen(label) == strlen(section->name) && is_printable(label));
+		pe_section_label(section.name, label);
+		must(strlen(label) == strlen(section.name) && is_printable(label));
 		must(bytes.data && lies_inside(bytes, file));
 		must(bytes.size
-			== (section->raw_size < section->virtual_size ? section->raw_size
-								      : section->virtual_size));
+			== (section.raw_size < section.virtual_size ? section.raw_size
+								    : section.virtual_size));
+		must(section.virtual_address + pe_memory_size(&section) <= pe->size_of_image);
 	}
 }
 

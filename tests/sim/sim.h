@@ -21,6 +21,13 @@
 #define SIM_FILES_MAX      48
 #define SIM_DISK           "disk:" /* before paths of files that do not lie on the ESP */
 
+/** The PE machine type of programs that the firmware starts. */
+#if defined(__aarch64__)
+#define SIM_MACHINE 0xaa64
+#else
+#define SIM_MACHINE 0x8664
+#endif
+
 /** Ways in which firmware departs from the plain one: the rows of sim_quirks[]. */
 enum sim_quirk {
 	SIM_QUIRK_SETUP_RESET = 1u << 0,
@@ -174,10 +181,19 @@ bool sim_hides(const struct sim *sim, const char *name);
 void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at);
 
 /**
- * Power off, then on: the firmware starts what its variables say. A slot starts when its boot file
- * parses as a UKI and its partition holds the image that its command line names by
- * `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the firmware starts
- * again. Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
+ * Whether the firmware loads a program, as EDK2's loader decides; nothing of the product is used,
+ * so that what it accepts is judged by somebody else.
+ */
+bool sim_loads(struct span file);
+
+/** The bytes of a section, by its VirtualSize; nothing when it is not there. data is never NULL. */
+struct span sim_section(struct span file, const char *name);
+
+/**
+ * Power off, then on: the firmware starts what its variables say. A slot starts when the firmware
+ * loads its boot file, a kernel is in there, and its partition holds the image that its command
+ * line names by `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the
+ * firmware starts again. Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
  */
 enum slot sim_power_cycle(struct sim *sim);
 

@@ -11,7 +11,6 @@
 #include "format/bootorder.h"
 #include "format/devicepath.h"
 #include "format/loadopt.h"
-#include "format/uki.h"
 #include "sim.h"
 
 struct sim *sim_new(void)
@@ -156,7 +155,7 @@ static enum start start_file(struct sim *sim, const char *path)
 {
 	AUTO_FREE char *cmdline = NULL;
 	struct buffer *file;
-	struct uki uki;
+	struct span text;
 	char name[128];
 
 	snprintf(name, sizeof(name), "%s", path);
@@ -164,9 +163,12 @@ static enum start start_file(struct sim *sim, const char *path)
 		if (*p == '\\')
 			*p = '/';
 	file = sim_file(sim, name);
-	if (!file || uki_parse(span_of(file), &uki, NULL) < 0)
+	/* Without a kernel, a stub returns to the firmware. */
+	if (!file || !sim_loads(span_of(file)) || sim_section(span_of(file), ".linux").size == 0)
 		return NOT_STARTED;
-	assert(uki_cmdline(&uki, &cmdline, NULL) == 0);
+	text = sim_section(span_of(file), ".cmdline");
+	cmdline = strndup((const char *)text.data, text.size);
+	assert(cmdline);
 	return start_kernel(sim, cmdline, false) ? STARTED : PANICKED;
 }
 

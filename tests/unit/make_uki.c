@@ -79,7 +79,7 @@ static uint32_t put_headers(struct buffer *file, const struct make_pe *pe)
 	put_le16(p + optional, (uint16_t)chosen(pe->magic, 0x20b));
 	put_le32(p + optional + 32, MAKE_SECTION_ALIGNMENT);
 	put_le32(p + optional + 36, MAKE_FILE_ALIGNMENT);
-	put_le32(p + optional + 60, MAKE_FILE_ALIGNMENT); /* SizeOfHeaders, at least */
+	put_le16(p + optional + 44, (uint16_t)pe->major_image_version);
 	put_le16(p + optional + 68, (uint16_t)chosen(pe->subsystem, MAKE_SUBSYSTEM));
 	put_le32(p + optional + 108, chosen(pe->directories, DIRECTORIES));
 	return optional + optional_size;
@@ -89,7 +89,24 @@ struct place {
 	uint32_t raw_end;       /* of the file so far */
 	uint32_t virtual_end;   /* of the image in memory so far */
 	uint32_t size_of_image; /* the same, the highest */
+	uint32_t entry_point;   /* the first section with bytes */
+	uint32_t relocations, relocations_size;
 };
+
+/* The first section with bytes is code, and where the program begins. */
+static uint32_t flags_of(const struct make_section *section, uint32_t address, struct place *place)
+{
+	uint32_t good = section->size > 0 ? 0x40000040 : 0x40000080;
+
+	if (strcmp(section->name, ".reloc") == 0) {
+		place->relocations = address;
+		place->relocations_size = section->size;
+	} else if (section->size > 0 && !place->entry_point) {
+		place->entry_point = address;
+		good = 0x60000020;
+	}
+	return chosen(section->flags, good);
+}
 
 static void put_section(struct buffer *file, uint32_t header, const struct make_section *section,
 	struct place *place)
@@ -107,6 +124,7 @@ static void put_section(struct buffer *file, uint32_t header, const struct make_
 	put_le32(file->data + header + 12, address);
 	put_le32(file->data + header + 16, raw_size);
 	put_le32(file->data + header + 20, raw_offset);
+	put_le32(file->data + header + 36, flags_of(section, address, place));
 	if (!section->data)
 		data = make_pattern(section->size, 0);
 	/* Wild offsets are stated only. */
@@ -116,10 +134,34 @@ static void put_section(struct buffer *file, uint32_t header, const struct make_
 		grow(file, raw_offset + raw_size);
 		place->raw_end = (uint32_t)file->size;
 	}
-	place->virtual_end = address + virtual_size;
+	place->virtual_end = address + (virtual_size ? virtual_size : raw_size);
 	if (place->virtual_end > place->size_of_image)
 		place->size_of_image = place->virtual_end;
 	buffer_done(&data);
+}
+
+static void put_sizes(uint8_t *optional, const struct make_pe *pe, uint32_t size_of_headers,
+	const struct place *place)
+{
+	uint32_t size_of_image = place->size_of_image > size_of_headers ? place->size_of_image
+									: size_of_headers + 1;
+
+	put_le32(optional + 16, chosen(pe->entry_point, place->entry_point));
+	put_le32(optional + 56,
+		chosen(pe->size_of_image, round_up(size_of_image, MAKE_SECTION_ALIGNMENT)));
+	put_le32(optional + 60, chosen(pe->size_of_headers, size_of_headers));
+	put_le32(optional + OPTIONAL_HEADER_SIZE + 5 * 8, place->relocations);
+	put_le32(optional + OPTIONAL_HEADER_SIZE + 5 * 8 + 4, place->relocations_size);
+}
+
+static void put_certificate(struct buffer *file, const struct make_pe *pe, uint32_t directory)
+{
+	uint32_t offset = round_up((uint32_t)file->size, 8);
+
+	grow(file, offset + pe->certificate_size);
+	memset(file->data + offset, 0xce, pe->certificate_size);
+	put_le32(file->data + directory, chosen(pe->certificate_offset, offset));
+	put_le32(file->data + directory + 4, pe->certificate_size);
 }
 
 struct buffer make_pe(const struct make_pe *pe)
@@ -127,25 +169,17 @@ struct buffer make_pe(const struct make_pe *pe)
 	struct buffer file = { 0 };
 	uint32_t count = count_sections(pe), headers = put_headers(&file, pe);
 	uint32_t optional = chosen(pe->pe_offset, MAKE_PE_OFFSET) + 24;
-	struct place place = { .virtual_end = MAKE_SECTION_ALIGNMENT };
+	uint32_t size_of_headers = round_up(
+		headers + count * SECTION_HEADER_SIZE, MAKE_FILE_ALIGNMENT);
+	struct place place = { .raw_end = size_of_headers, .virtual_end = size_of_headers };
 
-	grow(&file, headers + count * SECTION_HEADER_SIZE);
-	place.raw_end = (uint32_t)file.size;
+	grow(&file, size_of_headers);
 	for (uint32_t i = 0; i < count; i++)
 		put_section(&file, headers + i * SECTION_HEADER_SIZE, &pe->sections[i], &place);
-	put_le32(file.data + optional + 56, round_up(place.size_of_image, MAKE_SECTION_ALIGNMENT));
-
+	put_sizes(file.data + optional, pe, size_of_headers, &place);
 	grow(&file, file.size + pe->symbol_table_size);
-	if (pe->certificate_size > 0) {
-		uint32_t offset = round_up((uint32_t)file.size, 8);
-
-		grow(&file, offset + pe->certificate_size);
-		memset(file.data + offset, 0xce, pe->certificate_size);
-		put_le32(file.data + optional + OPTIONAL_HEADER_SIZE + 4 * 8,
-			chosen(pe->certificate_offset, offset));
-		put_le32(file.data + optional + OPTIONAL_HEADER_SIZE + 4 * 8 + 4,
-			pe->certificate_size);
-	}
+	if (pe->certificate_size > 0)
+		put_certificate(&file, pe, optional + OPTIONAL_HEADER_SIZE + 4 * 8);
 	return file;
 }
 
@@ -160,8 +194,9 @@ struct buffer make_kernel(const struct make_kernel *kernel)
 			.raw_size = (uint32_t)text.size },
 		{ 0 },
 	};
-	struct buffer file = make_pe(&(struct make_pe){
-		.sections = sections, .certificate_size = kernel->certificate_size });
+	struct buffer file = make_pe(&(struct make_pe){ .sections = sections,
+		.certificate_size = kernel->certificate_size,
+		.major_image_version = 1 });
 
 	buffer_done(&text);
 	file.data[0x1f1] = 1; /* setup_sects */
@@ -170,6 +205,7 @@ struct buffer make_kernel(const struct make_kernel *kernel)
 	memcpy(file.data + 0x202, "HdrS", 4);
 	put_le16(file.data + 0x206, (uint16_t)chosen(kernel->protocol, 0x20f));
 	file.data[0x211] = 1;              /* LOADED_HIGH */
+	file.data[0x234] = 1;              /* relocatable_kernel */
 	put_le16(file.data + 0x236, 0x3f); /* XLF_KERNEL_64 and all others */
 	put_le32(file.data + 0x238, chosen(kernel->cmdline_size, 2047));
 	return file;

@@ -28,9 +28,10 @@ struct make_section {
 	uint32_t virtual_address; /* 0: the next free page */
 	uint32_t raw_offset;      /* 0: the next free place */
 	uint32_t raw_size;        /* 0: size, rounded up to MAKE_FILE_ALIGNMENT */
+	uint32_t flags;           /* 0: code for the first one with bytes, data for the others */
 };
 
-/** A PE image. Lists of sections end with one without name. */
+/** A PE image; .reloc becomes its base relocations. Lists of sections end with one without name. */
 struct make_pe {
 	const struct make_section *sections;
 	uint32_t machine;          /* 0: native */
@@ -43,6 +44,10 @@ struct make_pe {
 	uint32_t certificate_size; /* of a certificate table at the end of the file; 0: unsigned */
 	uint32_t certificate_offset; /* stated; 0: where it is */
 	uint32_t symbol_table_size;  /* bytes behind the last section, outside of every one */
+	uint32_t entry_point;        /* 0: the beginning of the first section with bytes */
+	uint32_t size_of_image;      /* stated; 0: up to the end of the last section */
+	uint32_t size_of_headers;    /* stated; 0: up to the end of the section headers */
+	uint32_t major_image_version;
 };
 
 /** A fake x86-64 bzImage, which is a PE with one section, as a real one. */

@@ -198,7 +198,7 @@ static void test_bad(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct make_section sections[2] = { rows[i].section };
+		struct make_section sections[3] = { TEXT(".text", "code"), rows[i].section };
 		struct make_pe pe = rows[i].pe;
 		AUTO_BUFFER struct buffer file = { 0 };
 		struct error error = { 0 };
