@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/guid.h"
 #include "base/report.h"
 #include "base/slot.h"
 #include "base/text.h"
@@ -29,7 +30,22 @@ struct boot_slot_view {
 	uint16_t number; /* of the entry */
 	bool active;
 	bool listed;         /* in BootOrder */
+	bool misplaced;      /* it states another place of the ESP than the partition table */
 	unsigned duplicates; /* further entries for it that bear our description */
+};
+
+/** A boot entry that the firmware may start by itself. */
+struct boot_choice {
+	uint16_t number;
+	char *name;     /* "Boot0003 'Linux Boot Manager'"; owned */
+	enum slot slot; /* whose boot file it names; SLOT_NONE: something else */
+	char *path; /* of the file on the ESP that it names, with '/'; NULL: none there; owned */
+};
+
+/** An entry like one of ours, on another ESP. */
+struct boot_elsewhere {
+	char *name; /* as in struct boot_choice */
+	struct guid partuuid;
 };
 
 /** How the backend sees the machine. Free with boot_view_done(). */
@@ -41,6 +57,11 @@ struct boot_view {
 	bool next_set;        /* something was chosen for the next start only */
 	enum slot next_slot;  /* what; SLOT_NONE: something foreign */
 	bool next_dangling;   /* a choice is left over that names nothing */
+	struct boot_choice *choices; /* what a cold boot tries, in this order; owned */
+	size_t choice_count;
+	struct boot_choice current; /* what the firmware started last; name NULL: unknown */
+	struct boot_elsewhere *elsewhere;
+	size_t elsewhere_count;
 	struct text_list foreign_before; /* active entries of others that come before both slots */
 	struct text_list skipped;        /* what could not be read or parsed, and why */
 	struct text_list notes;          /* what a user should know, one sentence each */
@@ -66,7 +87,8 @@ struct boot_ops {
 	int (*view)(struct boot *boot, struct boot_view *ret, struct error *error);
 	/**
 	 * Both slots have an entry that is listed, and nothing chosen for the next start names
-	 * `target`. `running` (unless SLOT_NONE) is active and comes before `target`.
+	 * `target`. `running` (unless SLOT_NONE) is active and comes before `target` and all
+	 * rivals.
 	 */
 	int (*prepare)(struct boot *boot, enum slot running, enum slot target,
 		const bool startable[SLOT_COUNT], struct error *error);
@@ -77,8 +99,8 @@ struct boot_ops {
 	/** The slot is started by the next reboot, and by that one only. */
 	int (*start_next)(struct boot *boot, enum slot slot, struct error *error);
 	/**
-	 * The slot becomes the default of the pair; entries are repaired. `remove_duplicates`: also
-	 * entries that bear our description a second time.
+	 * The slot becomes the default, before the other one and all rivals; entries are repaired.
+	 * `remove_duplicates`: also entries that bear our description a second time.
 	 */
 	int (*confirm)(struct boot *boot, enum slot slot, const bool startable[SLOT_COUNT],
 		bool remove_duplicates, struct boot_changes *ret, struct error *error);
@@ -91,7 +113,12 @@ struct boot_ops {
 /** A backend: implementations embed this as their first member. */
 struct boot {
 	const struct boot_ops *ops;
-	bool force; /* set by the caller: what cannot be read may be made anew (BootOrder) */
+	/* Set by the caller. */
+	bool force;             /* what cannot be read may be made anew (BootOrder) */
+	bool known[SLOT_COUNT]; /* the slot had an entry before */
+	const uint16_t
+		*rivals; /* entries of others that must not come before the default; borrowed */
+	size_t rival_count;
 };
 
 /** UEFI boot entries: Boot####, BootOrder, BootNext. *ret belongs to the caller (boot_free). */

@@ -13,38 +13,76 @@
 
 #define READ_TRIES 3
 
-static bool names_file(
-	const struct devicepath_target *target, const struct guid *partuuid, const char *path)
+/* The file's path on the ESP, with '/'. */
+static int path_on_esp(const char *path, char **ret, struct error *error)
 {
-	if (!target->path || !devicepath_same_file(target->path, path))
-		return false;
-	/* The same path on another disk (a clone, an installer stick) is not ours. */
-	return !partuuid || (target->has_hd && guid_equal(&target->hd.partuuid, partuuid));
+	char *copy = strdup(path);
+
+	if (!copy)
+		return error_memory(error);
+	for (char *p = copy; *p; p++)
+		if (*p == '\\')
+			*p = '/';
+	*ret = copy;
+	return 0;
 }
 
-static int classify(const struct boot_settings *settings, const struct guid *partuuid,
+static bool same_place(const struct devicepath_hd *hd, const struct esp_location *location)
+{
+	return hd->partition_number == location->partition_number && hd->start == location->start
+	       && hd->size == location->size;
+}
+
+/* What the entry names: the same path on another disk (a clone, an installer stick) is not ours. */
+static int classify_target(const struct boot_settings *settings,
+	const struct esp_location *location, const struct devicepath_target *target,
+	struct entry *entry, enum slot *ret_slot, struct error *error)
+{
+	bool here = !location
+		    || (target->has_hd && guid_equal(&target->hd.partuuid, &location->partuuid));
+
+	*ret_slot = SLOT_NONE;
+	if (!target->path)
+		return 0;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
+		if (devicepath_same_file(target->path, settings->boot_files[slot]))
+			*ret_slot = slot;
+	if (!here) {
+		entry->partuuid = target->hd.partuuid;
+		return 0;
+	}
+	entry->slot = *ret_slot;
+	entry->misplaced = entry->slot != SLOT_NONE && location
+			   && !same_place(&target->hd, location);
+	return path_on_esp(target->path, &entry->path, error);
+}
+
+static int classify(const struct boot_settings *settings, const struct esp_location *location,
 	struct entry *entry, struct error *error)
 {
 	AUTO_DEVICEPATH_TARGET struct devicepath_target target = { 0 };
 	AUTO_FREE char *description = NULL;
+	enum slot slot = SLOT_NONE;
+	bool same;
 	int r;
 
-	entry->slot = SLOT_NONE;
+	entry->slot = entry->elsewhere = SLOT_NONE;
 	r = loadopt_parse(span_of(&entry->bytes), &entry->option, error);
 	if (r < 0)
 		return r;
 	/* A path that cannot be parsed is somebody else's business: foreign, not an error. */
 	if (devicepath_parse(entry->option.device_paths, &target, NULL) < 0)
 		return 0;
-	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
-		if (names_file(&target, partuuid, settings->boot_files[slot]))
-			entry->slot = slot;
-	if (entry->slot == SLOT_NONE)
-		return 0;
+	r = classify_target(settings, location, &target, entry, &slot, error);
+	if (r < 0 || slot == SLOT_NONE)
+		return r;
 	r = loadopt_description(&entry->option, &description, error);
 	if (r < 0)
 		return r;
-	entry->ours = strcmp(description, settings->descriptions[entry->slot]) == 0;
+	same = strcmp(description, settings->descriptions[slot]) == 0;
+	entry->ours = same && entry->slot == slot;
+	if (same && entry->slot == SLOT_NONE && target.has_hd)
+		entry->elsewhere = slot;
 	return 0;
 }
 
@@ -70,7 +108,7 @@ static int read_variable(
 	return r;
 }
 
-static int read_entry(const struct boot_settings *settings, const struct guid *partuuid,
+static int read_entry(const struct boot_settings *settings, const struct esp_location *location,
 	const char *variable, uint16_t number, struct entries *entries, struct error *error)
 {
 	struct machine *machine = settings->machine;
@@ -83,12 +121,13 @@ static int read_entry(const struct boot_settings *settings, const struct guid *p
 	strcpy(entry->variable, variable);
 	r = read_variable(machine, variable, &entry->bytes, &why);
 	if (r == 0)
-		r = classify(settings, partuuid, entry, &why);
+		r = classify(settings, location, entry, &why);
 	if (r == 0) {
 		entries->count++;
 		return 0;
 	}
 	buffer_done(&entry->bytes);
+	free(entry->path);
 	if (r == -ENOMEM)
 		return error_memory(error);
 	return text_list_add(&entries->skipped, error, "%s is skipped: %s", variable, why.text);
@@ -141,8 +180,8 @@ int entries_read_number(
 	return 0;
 }
 
-int entries_read(const struct boot_settings *settings, const struct guid *partuuid, bool force,
-	struct entries *ret, struct error *error)
+int entries_read(const struct boot_settings *settings, const struct esp_location *location,
+	bool force, struct entries *ret, struct error *error)
 {
 	AUTO_TEXT_LIST struct text_list names = { 0 };
 	AUTO_ENTRIES struct entries entries = { 0 };
@@ -162,7 +201,7 @@ int entries_read(const struct boot_settings *settings, const struct guid *partuu
 
 		if (!bootorder_entry_number(names.items[i], &number))
 			continue;
-		r = read_entry(settings, partuuid, names.items[i], number, &entries, error);
+		r = read_entry(settings, location, names.items[i], number, &entries, error);
 		if (r < 0)
 			return r;
 	}
@@ -249,8 +288,10 @@ int entries_free_number(const struct entries *entries, uint16_t *ret, struct err
 
 void entries_done(struct entries *entries)
 {
-	for (size_t i = 0; i < entries->count; i++)
+	for (size_t i = 0; i < entries->count; i++) {
 		buffer_done(&entries->items[i].bytes);
+		free(entries->items[i].path);
+	}
 	free(entries->items);
 	free(entries->taken);
 	text_list_done(&entries->skipped);

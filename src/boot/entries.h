@@ -14,6 +14,7 @@
 
 struct boot_settings;
 struct error;
+struct esp_location;
 struct machine;
 
 /** One Boot#### variable that could be parsed. */
@@ -22,8 +23,12 @@ struct entry {
 	char variable[9];      /* as the firmware spells it: hex digits of either case */
 	struct buffer bytes;   /* owned */
 	struct loadopt option; /* borrows `bytes` */
-	enum slot slot;        /* whose boot file it names; SLOT_NONE: foreign */
-	bool ours;             /* it names a boot file and bears that slot's description */
+	char *path;          /* of the file on the ESP that it names, with '/'; NULL: none; owned */
+	enum slot slot;      /* whose boot file it names; SLOT_NONE: foreign */
+	bool ours;           /* it names a boot file and bears that slot's description */
+	bool misplaced;      /* it names a boot file; number, start or size of the ESP are wrong */
+	enum slot elsewhere; /* it is like one of ours, on another ESP: whose; else SLOT_NONE */
+	struct guid partuuid; /* elsewhere: of that ESP */
 };
 
 /** The firmware's boot entries at one moment. */
@@ -40,11 +45,11 @@ struct entries {
 /**
  * Reads all Boot#### and BootOrder. A variable that cannot be read or parsed is skipped and named
  * in `skipped`; a BootOrder that exists but cannot be read is an error (ERROR_REFUSED), for it must
- * not be replaced blindly; with `force` a new one lists all entries. `partuuid`: the ESP's; NULL
+ * not be replaced blindly; with `force` a new one lists all entries. `location`: the ESP's; NULL
  * compares paths only.
  */
-int entries_read(const struct boot_settings *settings, const struct guid *partuuid, bool force,
-	struct entries *ret, struct error *error);
+int entries_read(const struct boot_settings *settings, const struct esp_location *location,
+	bool force, struct entries *ret, struct error *error);
 
 /**
  * The entry that stands for a slot: one with our description before any other, listed before

@@ -8,25 +8,11 @@
 #include "base/error.h"
 #include "boot/boot.h"
 #include "boot/entries.h"
+#include "boot/firmware_private.h"
 #include "format/devicepath.h"
 #include "machine/machine.h"
 
-/* EFI_LOAD_OPTION categories other than "boot" are never started by themselves (UEFI 2.10 §3.1.3).
- */
-#define LOADOPT_CATEGORY 0x1f00u
-
-struct firmware {
-	struct boot boot;
-	struct boot_settings settings;
-	bool told; /* which variables are skipped: once is enough */
-};
-
-static struct firmware *firmware_of(struct boot *boot)
-{
-	return (struct firmware *)boot;
-}
-
-static int esp_location(struct firmware *firmware, struct esp_location *ret, struct error *error)
+int firmware_esp_location(struct firmware *firmware, struct esp_location *ret, struct error *error)
 {
 	struct machine *machine = firmware->settings.machine;
 
@@ -49,10 +35,10 @@ static int read_entries(struct firmware *firmware, struct entries *ret, struct e
 		return error_failed(error, EOPNOTSUPP,
 			"this firmware forgets boot entries that a running system writes "
 			"(RTStorageVolatile): slots cannot be switched by boot entries here");
-	r = esp_location(firmware, &location, error);
+	r = firmware_esp_location(firmware, &location, error);
 	if (r < 0)
 		return r;
-	r = entries_read(&firmware->settings, &location.partuuid, firmware->boot.force, ret, error);
+	r = entries_read(&firmware->settings, &location, firmware->boot.force, ret, error);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; !firmware->told && i < ret->skipped.count; i++)
@@ -158,7 +144,7 @@ static int format_entry(struct firmware *firmware, enum slot slot, bool active, 
 	size_t size;
 	int r;
 
-	r = esp_location(firmware, &location, error);
+	r = firmware_esp_location(firmware, &location, error);
 	if (r < 0)
 		return r;
 	hd = (struct devicepath_hd){
@@ -199,7 +185,8 @@ static int create_entry(struct firmware *firmware, const struct entries *entries
 	r = machine->ops->variable_write(machine, name, span_of(&bytes), error);
 	if (r < 0)
 		return r;
-	report_note(firmware->settings.report, "Recreated boot entry %s (%s)",
+	report_note(firmware->settings.report, "%s boot entry %s (%s)",
+		firmware->boot.known[slot] ? "Recreated" : "Created",
 		firmware->settings.descriptions[slot], name);
 	return 0;
 }
@@ -216,6 +203,46 @@ static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder 
 		&& bootorder_find(order, current) >= 0)
 		return current;
 	return order->count > 0 ? order->numbers[0] : 0;
+}
+
+/*
+ * Some firmware finds the ESP by its number and place, and these may have changed since the entry
+ * was made.
+ */
+static int put_in_place(struct firmware *firmware, struct entries *entries,
+	const uint16_t numbers[SLOT_COUNT], bool *ret_repaired, struct error *error)
+{
+	struct machine *machine = firmware->settings.machine;
+	struct esp_location location;
+	int r;
+
+	r = firmware_esp_location(firmware, &location, error);
+	for (size_t i = 0; r == 0 && i < entries->count; i++) {
+		struct entry *entry = &entries->items[i];
+		AUTO_BUFFER struct buffer bytes = { 0 };
+		struct devicepath_hd hd = {
+			.partition_number = location.partition_number,
+			.start = location.start,
+			.size = location.size,
+		};
+
+		if (!entry->misplaced || (!entry->ours && entry->number != numbers[entry->slot]))
+			continue;
+		/* Inside of the entry's own bytes: all that is not understood stays. */
+		devicepath_set_place(
+			entry->bytes.data + (entry->option.device_paths.data - entry->bytes.data),
+			entry->option.device_paths.size, &hd);
+		r = machine->ops->variable_write(
+			machine, entry->variable, span_of(&entry->bytes), error);
+		if (r < 0)
+			return r;
+		report_note(firmware->settings.report,
+			"%s stated an old place of the EFI System Partition, and states its "
+			"present one now",
+			entry->variable);
+		*ret_repaired = true;
+	}
+	return r;
 }
 
 /* Both slots have an entry and are listed; an unlisted one goes behind its counterpart. */
@@ -243,6 +270,9 @@ static int complete_pair(struct firmware *firmware, const bool startable[SLOT_CO
 		/* A second creation must see this one's number as taken. */
 		ret->taken[ret->taken_count++] = numbers[slot];
 	}
+	r = put_in_place(firmware, ret, numbers, &repaired, error);
+	if (r < 0)
+		return r;
 	if (bootorder_find(&ret->order, numbers[SLOT_A]) < 0
 		&& bootorder_find(&ret->order, numbers[SLOT_B]) < 0)
 		repaired |= bootorder_put_before(
@@ -280,13 +310,27 @@ static int clear_next(struct firmware *firmware, const struct entries *entries, 
 	return machine->ops->variable_delete(machine, "BootNext", error);
 }
 
-/* Complete pair; the slot's entry is active and comes before any that names the other slot's file.
- */
+/* The slot comes before any entry that names the other slot's file, and before all rivals. */
+static bool move_to_front(struct firmware *firmware, struct entries *entries, enum slot slot,
+	const uint16_t numbers[SLOT_COUNT])
+{
+	enum slot other = slot_other(slot);
+	bool moved;
+
+	moved = bootorder_put_before(&entries->order, numbers[slot],
+		entries_first_listed(entries, other, numbers[slot], numbers[other]));
+	for (size_t i = 0; i < firmware->boot.rival_count; i++)
+		if (bootorder_find(&entries->order, firmware->boot.rivals[i]) >= 0)
+			moved |= bootorder_put_before(
+				&entries->order, numbers[slot], firmware->boot.rivals[i]);
+	return moved;
+}
+
+/* Complete pair; the slot's entry is active and comes first. */
 static int put_first(struct firmware *firmware, enum slot slot, const bool startable[SLOT_COUNT],
 	struct entries *entries, uint16_t numbers[SLOT_COUNT], struct boot_changes *changes,
 	struct error *error)
 {
-	enum slot other = slot_other(slot);
 	struct entry *entry;
 	int r;
 
@@ -300,8 +344,7 @@ static int put_first(struct firmware *firmware, enum slot slot, const bool start
 		if (r < 0)
 			return r;
 	}
-	changes->moved = bootorder_put_before(&entries->order, numbers[slot],
-		entries_first_listed(entries, other, numbers[slot], numbers[other]));
+	changes->moved = move_to_front(firmware, entries, slot, numbers);
 	changes->repaired |= changes->moved;
 	return write_order(firmware, entries, error);
 }
@@ -424,132 +467,6 @@ static int firmware_demote(struct boot *boot, enum slot slot, struct error *erro
 	return r < 0 ? r : set_active(firmware, slot, false, error);
 }
 
-/* Entries of others that the firmware tries before the pair are worth knowing about. */
-static int view_order(const struct entries *entries, struct boot_view *view, struct error *error)
-{
-	for (size_t i = 0; i < entries->order.count; i++) {
-		const struct entry *entry = entries_find(entries, entries->order.numbers[i]);
-		AUTO_FREE char *description = NULL;
-		int r;
-
-		if (!entry || !(entry->option.attributes & LOADOPT_ACTIVE)
-			|| entry->option.attributes & LOADOPT_CATEGORY)
-			continue;
-		if (entry->slot != SLOT_NONE) {
-			view->default_slot = entry->slot;
-			return 0;
-		}
-		r = loadopt_description(&entry->option, &description, error);
-		if (r < 0)
-			return r;
-		r = text_list_add(&view->notes, error,
-			"%s '%s' comes before both slots in BootOrder", entry->variable,
-			description);
-		if (r == 0)
-			r = text_list_add(&view->foreign_before, error, "%s '%s'", entry->variable,
-				description);
-		if (r < 0)
-			return r;
-	}
-	/* Nothing of ours is listed: then all those entries are not "before" anything. */
-	text_list_done(&view->notes);
-	text_list_done(&view->foreign_before);
-	return text_list_add(&view->notes, error,
-		"no active boot entry of either slot is in BootOrder; 'bistable mark-good' "
-		"repairs that");
-}
-
-static void view_next(
-	struct firmware *firmware, const struct entries *entries, struct boot_view *view)
-{
-	const struct entry *entry;
-	uint16_t number = 0;
-	int r;
-
-	r = entries_read_number(firmware->settings.machine, "BootNext", &number, NULL);
-	view->next_dangling = r == -EBADMSG || r == -ENODATA;
-	if (r < 0)
-		return;
-	view->next_set = true;
-	view->next_dangling = !entries_exists(entries, number);
-	entry = entries_find(entries, number);
-	view->next_slot = entry ? entry->slot : SLOT_NONE;
-}
-
-static struct boot_slot_view view_slot(const struct entries *entries, const struct entry *entry)
-{
-	struct boot_slot_view view = {
-		.present = true,
-		.number = entry->number,
-		.active = entry->option.attributes & LOADOPT_ACTIVE,
-		.listed = bootorder_find(&entries->order, entry->number) >= 0,
-	};
-
-	for (size_t i = 0; i < entries->count; i++)
-		view.duplicates += &entries->items[i] != entry && entries->items[i].ours
-				   && entries->items[i].slot == entry->slot;
-	return view;
-}
-
-static int fill_view(struct firmware *firmware, const struct guid *partuuid, struct boot_view *view,
-	struct error *error)
-{
-	AUTO_ENTRIES struct entries entries = { 0 };
-	int r;
-
-	r = entries_read(&firmware->settings, partuuid, false, &entries, error);
-	if (r < 0)
-		return r;
-	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
-		const struct entry *entry = entries_of_slot(&entries, slot);
-
-		if (entry)
-			view->slots[slot] = view_slot(&entries, entry);
-	}
-	r = view_order(&entries, view, error);
-	if (r < 0)
-		return r;
-	view_next(firmware, &entries, view);
-	for (size_t i = 0; i < entries.skipped.count; i++) {
-		r = text_list_add(&view->notes, error, "%s", entries.skipped.items[i]);
-		if (r < 0)
-			return r;
-	}
-	view->skipped = entries.skipped;
-	entries.skipped = (struct text_list){ 0 };
-	view->readable = true;
-	return 0;
-}
-
-static int firmware_view(struct boot *boot, struct boot_view *ret, struct error *error)
-{
-	struct firmware *firmware = firmware_of(boot);
-	struct machine *machine = firmware->settings.machine;
-	AUTO_BOOT_VIEW struct boot_view view = { .default_slot = SLOT_NONE,
-		.next_slot = SLOT_NONE };
-	struct esp_location location;
-	struct error why = { 0 };
-	bool located;
-	int r;
-
-	if (!machine->ops->efi_available(machine)) {
-		r = text_list_add(&view.notes, error,
-			"no EFI variables: this system was not started by UEFI, or efivarfs is "
-			"not mounted");
-	} else {
-		located = esp_location(firmware, &location, NULL) == 0;
-		r = fill_view(firmware, located ? &location.partuuid : NULL, &view, &why);
-		if (r < 0)
-			r = text_list_add(&view.notes, error, "the boot entries cannot be read: %s",
-				why.text);
-	}
-	if (r < 0)
-		return r;
-	*ret = view;
-	view = (struct boot_view){ 0 };
-	return 0;
-}
-
 static void firmware_free(struct boot *boot)
 {
 	free(boot);
@@ -576,12 +493,4 @@ int boot_firmware_new(const struct boot_settings *settings, struct boot **ret, s
 	firmware->settings = *settings;
 	*ret = &firmware->boot;
 	return 0;
-}
-
-void boot_view_done(struct boot_view *view)
-{
-	text_list_done(&view->notes);
-	text_list_done(&view->foreign_before);
-	text_list_done(&view->skipped);
-	*view = (struct boot_view){ 0 };
 }

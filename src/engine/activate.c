@@ -10,8 +10,10 @@
 #include "base/text.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
+#include "engine/coldboot.h"
 #include "engine/context.h"
 #include "engine/records.h"
+#include "engine/startable.h"
 #include "format/kexecplan.h"
 #include "format/uki.h"
 #include "machine/machine.h"
@@ -88,14 +90,32 @@ int activate_unstage(struct context *context, struct error *error)
 	return r;
 }
 
-int activate_prepare(struct context *context, enum slot running, enum slot target,
-	const bool startable[SLOT_COUNT], struct error *error)
+void activate_tell_boot(
+	struct context *context, const struct startable *first, const struct records *records)
+{
+	struct boot *boot = context->boot;
+
+	boot->rivals = first ? first->rivals : NULL;
+	boot->rival_count = first ? first->rival_count : 0;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
+		boot->known[slot] = records->of[slot].exists;
+}
+
+int activate_prepare(struct context *context, struct startable *first, enum slot target,
+	const struct records *records, struct error *error)
 {
 	int r = activate_unstage(context, error);
 
+	if (r == 0 && first)
+		r = startable_make(context, first, error);
 	if (r < 0)
 		return r;
-	return context->boot->ops->prepare(context->boot, running, target, startable, error);
+	activate_tell_boot(context, first, records);
+	r = context->boot->ops->prepare(
+		context->boot, first ? first->slot : SLOT_NONE, target, records->startable, error);
+	return r < 0 || !first || context->boot->force
+		       ? r
+		       : coldboot_require(context, first->slot, error);
 }
 
 /*
@@ -282,10 +302,66 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 	return 0;
 }
 
+/* Whether the running slot is what cold boots are to start: confirmed, and not on trial. */
+static bool is_default(struct records *records, enum slot running, const char *boot_id)
+{
+	struct record *record = &records->of[running];
+
+	return record_startable(record) && record->state.confirmed
+	       && !record_open_attempt(record, boot_id);
+}
+
+static int check_other(const struct record *record, enum slot other, enum error_kind incomplete,
+	struct error *error)
+{
+	if (!record_complete(record))
+		return error_set(error, incomplete, ENOENT,
+			"slot %c is not complete (%s): there is nothing to start",
+			slot_letter(other),
+			!record->has_boot_file ? "it has no boot file"
+			: !record->readable    ? record->why
+					       : "an install did not finish");
+	if (record->state.bad)
+		return error_set(error, ERROR_REFUSED, EPERM,
+			"slot %c is marked bad; install into it again first", slot_letter(other));
+	return 0;
+}
+
+/* The other slot can be started at all, and where the running one is the default, it stays so. */
+static int prepare_other(struct context *context, enum slot running, struct records *records,
+	struct startable *first, struct error *error)
+{
+	AUTO_STARTABLE struct startable target = { 0 };
+	enum slot other = slot_other(running);
+	struct error why = { 0 };
+	char boot_id[37];
+	bool is_first;
+	int r;
+
+	r = startable_look(context, other, running, records, &target, error);
+	if (r == 0)
+		r = startable_make(context, &target, error);
+	if (r < 0)
+		return r;
+	context_boot_id(context, boot_id);
+	is_first = is_default(records, running, boot_id);
+	if (is_first)
+		r = startable_look(context, running, running, records, first, &why);
+	/* A running slot that cannot start any more is what one goes back from. */
+	if (r == -EPERM && records->of[other].state.confirmed) {
+		report_warning(&context->observer.report, "%s", why.text);
+		is_first = false;
+		r = 0;
+	}
+	return r < 0 ? error_pass(error, &why)
+		     : activate_prepare(context, is_first ? first : NULL, other, records, error);
+}
+
 int activate_other(struct context *context, enum bistable_activation how,
 	enum error_kind incomplete, struct bistable_result *result, struct error *error)
 {
 	AUTO_RECORDS struct records records = { 0 };
+	AUTO_STARTABLE struct startable first = { 0 };
 	AUTO_CONTEXT_CLOSE struct context *open = context;
 	enum slot running, other;
 	struct record *record;
@@ -301,18 +377,9 @@ int activate_other(struct context *context, enum bistable_activation how,
 		return r;
 	other = slot_other(running);
 	record = &records.of[other];
-	if (!record_complete(record))
-		return error_set(error, incomplete, ENOENT,
-			"slot %c is not complete (%s): there is nothing to start",
-			slot_letter(other),
-			!record->has_boot_file ? "it has no boot file"
-			: !record->readable    ? record->why
-					       : "an install did not finish");
-	if (record->state.bad)
-		return error_set(error, ERROR_REFUSED, EPERM,
-			"slot %c is marked bad; install into it again first", slot_letter(other));
-	/* Not before the other: this slot may be a trial that was never confirmed. */
-	r = activate_prepare(context, SLOT_NONE, other, records.startable, error);
+	r = check_other(record, other, incomplete, error);
+	if (r == 0)
+		r = prepare_other(context, running, &records, &first, error);
 	if (r == 0)
 		r = context->boot->ops->enable(context->boot, other, error);
 	if (r < 0)

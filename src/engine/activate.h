@@ -9,18 +9,28 @@
 
 struct context;
 struct record;
+struct records;
+struct startable;
 struct uki;
 
 /** Unloads a kernel that is staged for kexec; nothing staged is fine. */
 int activate_unstage(struct context *context, struct error *error);
 
 /**
+ * Tells the boot backend what it cannot know: which entries of others must come after those of
+ * `first` (NULL: none), and which slots had one before. Borrowed until the next call.
+ */
+void activate_tell_boot(
+	struct context *context, const struct startable *first, const struct records *records);
+
+/**
  * What comes before a target may change or be chosen: a staged kexec kernel is unloaded (it may be
  * the target's), both slots have listed boot entries, nothing chosen for the next start names the
- * target; `running` (unless SLOT_NONE) comes before it.
+ * target. `first` (NULL: no slot) was looked at by startable_look(): it is made to be what a cold
+ * boot starts, and that it is so is checked. `first` outlives the session.
  */
-int activate_prepare(struct context *context, enum slot running, enum slot target,
-	const bool startable[SLOT_COUNT], struct error *error);
+int activate_prepare(struct context *context, struct startable *first, enum slot target,
+	const struct records *records, struct error *error);
 
 /**
  * Chooses how `slot` starts next and records the attempt. `uki`: the slot's boot file as bound;

@@ -10,10 +10,12 @@
 #include "boot/boot.h"
 #include "crypto/sha256.h"
 #include "engine/activate.h"
+#include "engine/coldboot.h"
 #include "engine/context.h"
+#include "engine/espfile.h"
 #include "engine/records.h"
 #include "engine/removable.h"
-#include "format/uki.h"
+#include "engine/startable.h"
 #include "machine/machine.h"
 
 /* A firmware that undoes repairs is not fought for ever: flash wears out. */
@@ -44,6 +46,9 @@ static int refuse_fallback(struct context *context, enum slot running, struct re
 
 	if (record_open_attempt(&records->of[running], boot_id) || !record_startable(other)
 		|| !other->state.confirmed || own->confirmation > other->state.confirmation)
+		return 0;
+	/* Nobody has confirmed anything yet: a system that was installed by other means. */
+	if (!records->of[running].exists && !other->exists)
 		return 0;
 	r = context->boot->ops->view(context->boot, &view, error);
 	if (r < 0)
@@ -92,9 +97,10 @@ static int leave_alone(struct context *context, enum slot slot, bool expected, s
 }
 
 /* `expected`: a change is due. Else the firmware has undone something, and the user is told. */
-static int confirm_boot(struct context *context, enum slot slot, struct records *records,
-	bool expected, struct error *error)
+static int confirm_boot(struct context *context, const struct startable *startable,
+	struct records *records, bool expected, struct error *error)
 {
+	const enum slot slot = startable->slot;
 	struct record *record = &records->of[slot];
 	struct state *state = &record->state;
 	struct boot_changes changes = { 0 };
@@ -102,6 +108,7 @@ static int confirm_boot(struct context *context, enum slot slot, struct records 
 
 	if (!context->boot->force && state->repairs >= REPAIRS_MAX)
 		return leave_alone(context, slot, expected, error);
+	activate_tell_boot(context, startable, records);
 	r = context->boot->ops->confirm(context->boot, slot, records->startable,
 		!state->duplicates_removed, &changes, error);
 	if (r == -ESTALE) {
@@ -109,6 +116,8 @@ static int confirm_boot(struct context *context, enum slot slot, struct records 
 		state->repairs++;
 		record_write(context, slot, record, NULL);
 	}
+	if (r == 0 && !context->boot->force)
+		r = coldboot_require(context, slot, error);
 	if (r < 0)
 		return r;
 	state->duplicates_removed |= changes.removed > 0;
@@ -128,24 +137,24 @@ static int confirm_boot(struct context *context, enum slot slot, struct records 
 static int complete_record(
 	struct context *context, enum slot slot, struct record *record, struct error *error)
 {
-	AUTO_BUFFER struct buffer bytes = { 0 };
+	AUTO_ESPFILE struct espfile file = { 0 };
 	struct state *state = &record->state;
-	struct uki uki;
 	int r;
 
 	if (state->has_boot_file)
 		return 0;
-	r = context->machine->ops->esp_read(context->machine, context->esp,
-		context->config.boot_file[slot], BOOT_FILE_MAX, &bytes, error);
+	r = espfile_look(context, context->config.boot_file[slot], &file, error);
 	if (r < 0)
 		return r;
-	r = sha256_of(bytes.data, bytes.size, state->boot_file.sha256, error);
-	if (r < 0)
-		return r;
-	state->boot_file.size = bytes.size;
+	/* With --force: what is there is not known. */
+	if (!file.loads)
+		return 0;
+	memcpy(state->boot_file.sha256, file.sha256, SHA256_SIZE);
+	state->boot_file.size = file.size;
 	state->has_boot_file = true;
-	if (!state->version && uki_parse(span_of(&bytes), &uki, NULL) == 0)
-		return uki_version(&uki, &state->version, error);
+	strcpy(state->root_hash, file.verity.root_hash);
+	if (!state->version)
+		state->version = TAKE(file.version);
 	return 0;
 }
 
@@ -192,13 +201,8 @@ static int close_other_attempt(struct context *context, enum slot other, struct 
 static int check_running_record(
 	const struct record *record, enum slot running, bool force, struct error *error)
 {
-	if (record_startable(record) || (force && record->has_boot_file))
+	if ((record->readable && record->state.complete && !record->state.bad) || force)
 		return 0;
-	if (!record->has_boot_file)
-		return error_failed(error, ENOENT,
-			"slot %c runs, but its boot file is not on the ESP: it cannot become the "
-			"default; install into the other slot",
-			slot_letter(running));
 	return error_set(error, ERROR_REFUSED, EPERM,
 		"slot %c runs, but its record %s; 'bistable mark-good --force' confirms it all "
 		"the same",
@@ -211,6 +215,7 @@ static int check_running_record(
 int confirm_mark_good(struct context *context, bool force, enum slot *ret, struct error *error)
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_STARTABLE struct startable startable = { 0 };
 	AUTO_RECORDS struct records records = { 0 };
 	char boot_id[37];
 	enum slot running;
@@ -234,6 +239,12 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 		if (r < 0)
 			return r;
 	}
+	r = startable_look(context, running, running, &records, &startable, error);
+	if (r == 0)
+		r = startable_make(context, &startable, error);
+	if (r < 0)
+		return r;
+	records.of[running].has_boot_file = true;
 	records.startable[running] = true;
 
 	/* Before BootOrder names this slot: a wiped NVRAM then starts it as well. */
@@ -241,7 +252,7 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 	/* What was confirmed before, and not undone by another choice, should be in place still. */
 	expected = force || record_open_attempt(&records.of[running], boot_id)
 		   || records.of[running].state.confirmation == 0;
-	r = confirm_boot(context, running, &records, expected, error);
+	r = confirm_boot(context, &startable, &records, expected, error);
 	if (r == 0)
 		r = confirm_record(context, running, &records, boot_id, error);
 	if (r == 0)
@@ -256,6 +267,7 @@ int confirm_mark_good(struct context *context, bool force, enum slot *ret, struc
 int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, struct error *error)
 {
 	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_STARTABLE struct startable startable = { 0 };
 	AUTO_RECORDS struct records records = { 0 };
 	const struct record *counterpart;
 	struct state_attempt *attempt;
@@ -284,8 +296,13 @@ int confirm_mark_bad(struct context *context, enum slot slot, enum slot *ret, st
 			: counterpart->readable ? "not complete"
 						: "not known to be complete: ",
 			counterpart->readable ? "" : counterpart->why);
+	r = startable_look(context, slot_other(slot), running, &records, &startable, error);
+	if (r == 0)
+		r = startable_make(context, &startable, error);
 	/* What is staged for kexec is the slot that does not run. */
-	r = slot == running ? 0 : activate_unstage(context, error);
+	if (r == 0 && slot != running)
+		r = activate_unstage(context, error);
+	activate_tell_boot(context, &startable, &records);
 	if (r == 0)
 		r = context->boot->ops->demote(context->boot, slot, error);
 	if (r < 0)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
@@ -201,6 +202,25 @@ bool context_locked_down(struct context *context)
 	/* "[none] integrity confidentiality": the mode that holds is in brackets. */
 	return machine->ops->read_text(machine, "/sys/kernel/security/lockdown", &text, NULL) == 0
 	       && strchr(text, '[') && !strstr(text, "[none]");
+}
+
+int context_secure_boot(struct context *context, bool *ret, struct error *error)
+{
+	struct machine *machine = context->machine;
+	AUTO_BUFFER struct buffer value = { 0 };
+	struct error why = { 0 };
+	uint32_t attributes;
+	int r = -ENOENT;
+
+	if (machine->ops->efi_available(machine))
+		r = machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, &why);
+	if (r == 0 && value.size != 1)
+		r = error_failed(&why, EBADMSG, "its variable does not hold one byte");
+	/* Firmware without it has no such variable. */
+	if (r < 0 && r != -ENOENT)
+		return error_pass(error, &why);
+	*ret = r == 0 && value.data[0] == 1;
+	return 0;
 }
 
 static void note_source(void *opaque, const char *text)

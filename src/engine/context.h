@@ -104,6 +104,9 @@ bool context_cancelled(const struct context *context);
 /** Whether kernel lockdown is on: kexec then takes only kernels whose signature is trusted. */
 bool context_locked_down(struct context *context);
 
+/** Whether Secure Boot is on. -errno: it cannot be told, and *ret is left as it was. */
+int context_secure_boot(struct context *context, bool *ret, struct error *error);
+
 /** How sources are reached, as configured. Borrows from the context; `headers` are the caller's. */
 struct source_options context_source_options(
 	struct context *context, const struct text_list *headers);

@@ -30,6 +30,7 @@ static void install_done(struct install *install)
 	fetcher_close(install->fetcher);
 	bootfile_done(&install->boot);
 	records_done(&install->records);
+	startable_done(&install->startable);
 	text_list_done(&install->headers);
 }
 
@@ -229,8 +230,9 @@ static int prepare(struct install *install, struct error *error)
 
 	if (install->prepared)
 		return 0;
-	r = activate_prepare(install->context, install->running, install->slot,
-		install->records.startable, error);
+	r = activate_prepare(install->context,
+		install->running == SLOT_NONE ? NULL : &install->startable, install->slot,
+		&install->records, error);
 	install->prepared = r == 0;
 	return r;
 }
@@ -239,19 +241,35 @@ static int prepare(struct install *install, struct error *error)
  * The record that tells the file on the removable path to be ours may be about to go. Here and not
  * later, so that only one boot file is in memory at a time.
  */
-void install_refresh_removable(struct install *install)
+int install_secure_running(struct install *install, struct error *error)
 {
 	struct context *context = install->context;
 	struct record *running;
+	bool copied = install->startable.source;
 	char boot_id[37];
+	int r;
 
 	if (install->running == SLOT_NONE)
-		return;
+		return 0;
+	r = startable_make(context, &install->startable, error);
+	if (r < 0)
+		return r;
 	running = &install->records.of[install->running];
+	running->has_boot_file |= copied;
 	context_boot_id(context, boot_id);
 	if (record_startable(running) && running->state.confirmed
 		&& !record_open_attempt(running, boot_id))
 		removable_refresh(context, install->running, &install->records, false, NULL);
+	return 0;
+}
+
+int install_check_space(struct install *install, uint64_t size, struct error *error)
+{
+	uint64_t besides = install->startable.source ? install->startable.size : 0;
+	bool remove_first;
+
+	return bootfile_check_space(
+		install->context, install->slot, size + besides, &remove_first, error);
 }
 
 static int set_text(char **place, const char *text, struct error *error)
@@ -385,6 +403,7 @@ static int complete(struct install *install, struct error *error)
 	state->payload_count = 2;
 	state->boot_file = install->boot.bound;
 	state->has_boot_file = true;
+	strcpy(state->root_hash, install->boot.verity.root_hash);
 	return record_write(install->context, install->slot, record, error);
 }
 
@@ -460,6 +479,9 @@ static int run(struct install *install, struct error *error)
 		r = check_running(install, error);
 	if (r == 0)
 		r = check_repair(install, error);
+	if (r == 0 && install->running != SLOT_NONE)
+		r = startable_look(context, install->running, install->running, &install->records,
+			&install->startable, error);
 	if (r == 0)
 		r = target_open(
 			context, install->slot, install_begin, install, &install->target, error);

@@ -266,7 +266,6 @@ static int converge_image_onto(struct install *install, struct error *error)
 static int check_sizes(struct install *install, struct error *error)
 {
 	const struct chunked *chunked = &install->chunked;
-	bool remove_first;
 	int r;
 
 	install->result->chunked = true;
@@ -274,9 +273,7 @@ static int check_sizes(struct install *install, struct error *error)
 	install->result->system_size = chunked->system.payload->size;
 	r = install_check_size(
 		install, chunked->system.payload->name, chunked->system.payload->size, error);
-	return r < 0 ? r
-		     : bootfile_check_space(install->context, install->slot,
-			     chunked->boot.payload->size, &remove_first, error);
+	return r < 0 ? r : install_check_space(install, chunked->boot.payload->size, error);
 }
 
 int install_chunked(struct install *install, struct error *error)
@@ -293,8 +290,9 @@ int install_chunked(struct install *install, struct error *error)
 		r = check_sizes(install, error);
 	if (r < 0)
 		return r;
-	if (!install->options->dry_run)
-		install_refresh_removable(install);
+	r = install->options->dry_run ? 0 : install_secure_running(install, error);
+	if (r < 0)
+		return r;
 	system = install->chunked.system.payload;
 	install->system.size = system->size;
 	memcpy(install->system.sha256, system->sha256, SHA256_SIZE);

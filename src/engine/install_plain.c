@@ -22,7 +22,6 @@
 static int check_sizes(struct install *install, struct error *error)
 {
 	struct bundle_payload payload;
-	bool remove_first;
 	int r;
 
 	install->result->boot_size = install->result->system_size = UINT64_MAX;
@@ -34,8 +33,7 @@ static int check_sizes(struct install *install, struct error *error)
 	}
 	if (fetcher_payload(install->fetcher, BUNDLE_ROLE_BOOT, &payload)) {
 		install->result->boot_size = payload.size;
-		return bootfile_check_space(
-			install->context, install->slot, payload.size, &remove_first, error);
+		return install_check_space(install, payload.size, error);
 	}
 	return 0;
 }
@@ -107,7 +105,6 @@ static int read_system(
 static int read_boot(
 	struct install *install, const struct bundle_payload *payload, struct error *error)
 {
-	bool remove_first;
 	int r;
 
 	r = bootfile_read(
@@ -116,8 +113,7 @@ static int read_boot(
 		return r;
 	install->result->boot_size = install->boot.bytes.size;
 	/* In a stream its size was not known before. */
-	return bootfile_check_space(
-		install->context, install->slot, install->boot.bytes.size, &remove_first, error);
+	return install_check_space(install, install->boot.bytes.size, error);
 }
 
 /* A dry run looks at the boot file only, unless the bundle is a stream: then there is no other way.
@@ -165,11 +161,10 @@ int install_plain(struct install *install, struct error *error)
 		r = install_check_same(install, error);
 	if (r == 0)
 		r = check_sizes(install, error);
-	if (r < 0)
-		return r;
-	if (!install->options->dry_run)
-		install_refresh_removable(install);
-	r = read_payloads(install, error);
+	if (r == 0 && !install->options->dry_run)
+		r = install_secure_running(install, error);
+	if (r == 0)
+		r = read_payloads(install, error);
 	if (r < 0 || install->options->dry_run)
 		return r;
 	/* Who fetches looks that both are there. */

@@ -11,6 +11,7 @@
 #include "engine/bootfile.h"
 #include "engine/chunked.h"
 #include "engine/records.h"
+#include "engine/startable.h"
 #include "engine/trust.h"
 #include "format/state.h"
 #include "source/source.h"
@@ -29,6 +30,7 @@ struct install {
 	enum slot running; /* SLOT_NONE: installer media */
 	enum slot slot;    /* the target */
 	struct records records;
+	struct startable startable; /* the running slot */
 	struct text_list headers;
 	struct source_options source_options;
 	struct fetcher *fetcher;
@@ -51,8 +53,14 @@ struct trust_settings install_trust(const struct install *install);
 /** Whatever happens to the target from here on, the running slot is what starts. */
 int install_begin(void *opaque, struct error *error);
 
-/** The removable path holds the running slot's boot file, if it was confirmed. */
-void install_refresh_removable(struct install *install);
+/**
+ * What falls back starts: the running slot's boot file lies where its entry says, and on the
+ * removable path, if the slot was confirmed.
+ */
+int install_secure_running(struct install *install, struct error *error);
+
+/** Whether the ESP has room for a boot file of `size` bytes, and what else is to be put there. */
+int install_check_space(struct install *install, uint64_t size, struct error *error);
 
 /** Of a repair: whether this head is the slot's own. ERROR_REFUSED. */
 int install_check_same(struct install *install, struct error *error);

@@ -11,12 +11,6 @@
 #include "engine/records.h"
 #include "machine/machine.h"
 
-#if defined(__aarch64__)
-#define REMOVABLE_PATH "/EFI/BOOT/BOOTAA64.EFI"
-#else
-#define REMOVABLE_PATH "/EFI/BOOT/BOOTX64.EFI"
-#endif
-
 static int digest_of(
 	struct context *context, const char *path, uint8_t ret[SHA256_SIZE], struct error *error)
 {

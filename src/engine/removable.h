@@ -10,6 +10,13 @@ struct error;
 struct records;
 struct state;
 
+/** What firmware starts when no boot entry does (UEFI 2.10 §3.5.1.1), as a path on the ESP. */
+#if defined(__aarch64__)
+#define REMOVABLE_PATH "/EFI/BOOT/BOOTAA64.EFI"
+#else
+#define REMOVABLE_PATH "/EFI/BOOT/BOOTX64.EFI"
+#endif
+
 /** What lies on the removable path. */
 struct removable_view {
 	const char *path; /* on the ESP */

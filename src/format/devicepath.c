@@ -133,10 +133,14 @@ int devicepath_append_file(
 	return 0;
 }
 
+static bool is_gpt_hd(struct span node)
+{
+	return node.data[0] == TYPE_MEDIA && node.data[1] == SUBTYPE_HD && node.size >= HD_NODE_SIZE
+	       && node.data[HD_SIGNATURE_TYPE] == HD_SIGNATURE_TYPE_GUID;
+}
+
 static void read_hd(struct span node, struct devicepath_target *target)
 {
-	if (node.size < HD_NODE_SIZE || node.data[HD_SIGNATURE_TYPE] != HD_SIGNATURE_TYPE_GUID)
-		return;
 	target->has_hd = true;
 	target->hd.partition_number = le32(node.data + HD_NUMBER);
 	target->hd.start = le64(node.data + HD_START);
@@ -187,7 +191,7 @@ int devicepath_parse(struct span list, struct devicepath_target *ret, struct err
 		/* The end of an instance ends the first path as well. */
 		if (node.data[0] == TYPE_END)
 			break;
-		if (node.data[0] == TYPE_MEDIA && node.data[1] == SUBTYPE_HD)
+		if (is_gpt_hd(node))
 			read_hd(node, &target);
 		if (node.data[0] == TYPE_MEDIA && node.data[1] == SUBTYPE_FILE)
 			r = read_file(node, &path, error);
@@ -203,6 +207,24 @@ int devicepath_parse(struct span list, struct devicepath_target *ret, struct err
 	*ret = target;
 	target.path = NULL;
 	return 0;
+}
+
+void devicepath_set_place(uint8_t *list, size_t size, const struct devicepath_hd *place)
+{
+	struct span whole = { list, size }, node;
+	uint8_t *last = NULL;
+
+	for (size_t offset = 0; node_at(whole, offset, &node, NULL) == 0; offset += node.size) {
+		if (node.data[0] == TYPE_END)
+			break;
+		if (is_gpt_hd(node))
+			last = list + offset;
+	}
+	if (!last)
+		return;
+	put_le32(last + HD_NUMBER, place->partition_number);
+	put_le64(last + HD_START, place->start);
+	put_le64(last + HD_SIZE, place->size);
 }
 
 /* The next character for comparing; a run of separators is one. */

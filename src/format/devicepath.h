@@ -42,6 +42,12 @@ int devicepath_append_file(
 int devicepath_parse(struct span list, struct devicepath_target *ret, struct error *error);
 
 /**
+ * Changes the place (partition number, start, size) in the HD() node that devicepath_parse() finds
+ * in `list`, a device path it accepts; the PARTUUID stays. Without such a node nothing changes.
+ */
+void devicepath_set_place(uint8_t *list, size_t size, const struct devicepath_hd *place);
+
+/**
  * Same file on an ESP: separators alike, runs of them count as one, ASCII case ignored, leading
  * separator optional. NULL is no file: false.
  */

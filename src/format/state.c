@@ -165,6 +165,7 @@ static int read_boot_file(const json_t *object, struct state *state, struct erro
 static int read_attempt(const json_t *item, struct state_attempt *ret, struct error *error)
 {
 	const char *outcome = json_string_value(json_object_get(item, "outcome"));
+	bool started = true;
 	size_t i;
 	int r;
 
@@ -181,7 +182,9 @@ static int read_attempt(const json_t *item, struct state_attempt *ret, struct er
 	if (i == OUTCOME_COUNT)
 		return bad_key("outcome", "pending, confirmed or failed", error);
 	ret->outcome = (enum state_outcome)i;
-	return 0;
+	r = read_bool(item, "started", &started, error);
+	ret->unstarted = !started;
+	return r;
 }
 
 static int read_attempts(const json_t *object, struct state *state, struct error *error)
@@ -241,6 +244,22 @@ static int read_flags(const json_t *root, struct state *state, struct error *err
 	return r;
 }
 
+static int read_root_hash(const json_t *root, struct state *state, struct error *error)
+{
+	const json_t *item = json_object_get(root, "root_hash");
+	uint8_t bytes[sizeof(state->root_hash) / 2];
+	const char *text = json_string_value(item);
+	size_t length = text ? strlen(text) : 0;
+
+	if (!item)
+		return 0;
+	if (length == 0 || length >= sizeof(state->root_hash) || length % 2 != 0
+		|| !text_unhex(text, bytes, length / 2))
+		return bad_key("root_hash", "hex digits", error);
+	text_hex(bytes, length / 2, state->root_hash);
+	return 0;
+}
+
 static int read_removable(const json_t *root, struct state *state, struct error *error)
 {
 	const json_t *digest = json_object_get(root, "removable_sha256");
@@ -263,6 +282,8 @@ static int read_state(const json_t *root, struct state *state, struct error *err
 		r = read_flags(root, state, error);
 	if (r == 0)
 		r = read_removable(root, state, error);
+	if (r == 0)
+		r = read_root_hash(root, state, error);
 	if (r == 0)
 		r = read_text(root, "version", &state->version, error);
 	if (r == 0)
@@ -344,9 +365,11 @@ static json_t *make_content(const struct state_content *content)
 
 static json_t *make_attempt(const struct state_attempt *attempt)
 {
-	return json_pack("{s:s, s:I, s:s, s:s}", "how", attempt->how, "time",
+	json_t *started = attempt->unstarted ? json_false() : NULL;
+
+	return json_pack("{s:s, s:I, s:s, s:s, s:o*}", "how", attempt->how, "time",
 		(json_int_t)attempt->time, "boot_id", attempt->boot_id, "outcome",
-		outcome_names[attempt->outcome]);
+		outcome_names[attempt->outcome], "started", started);
 }
 
 /* json_pack frees nothing it was not given: lists are filled item by item. NULL: no memory. */
@@ -399,6 +422,8 @@ static json_t *make_state(const struct state *state)
 	if (state->has_boot_file)
 		failed |= json_object_set_new(root, "boot_file", make_content(&state->boot_file))
 			  < 0;
+	if (state->root_hash[0])
+		failed |= json_object_set_new(root, "root_hash", json_string(state->root_hash)) < 0;
 	if (state->has_removable) {
 		char digest[65];
 

@@ -32,6 +32,7 @@ struct state_attempt {
 	char boot_id[37]; /* the boot that asked for it: while it runs, the attempt is still to come
 			   */
 	enum state_outcome outcome;
+	bool unstarted; /* a restart that serves it was not seen to begin; "started": false */
 };
 
 /**
@@ -49,6 +50,7 @@ struct state {
 	size_t payload_count;
 	bool has_boot_file;
 	struct state_content boot_file; /* the boot file as bound and written to the ESP */
+	char root_hash[129];            /* that its command line names, lower-case hex; "": none */
 	struct state_attempt attempts[STATE_ATTEMPTS_MAX];
 	size_t attempt_count;
 	bool confirmed;

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/guid.h"
 #include "base/text.h"
 #include "machine/efivars_private.h"
 
@@ -69,11 +70,21 @@ static const struct efivars_io real_io = {
 	.pause = real_pause,
 };
 
+/* "StubInfo-4a67b082-…": a variable of another vendor. */
+static bool has_vendor(const char *name)
+{
+	size_t length = strlen(name);
+	struct guid guid;
+
+	return length >= GUID_TEXT_SIZE && name[length - GUID_TEXT_SIZE] == '-'
+	       && guid_from_text(name + length - (GUID_TEXT_SIZE - 1), &guid);
+}
+
 static int name_variable(const char *name, struct variable *ret, struct error *error)
 {
 	if (!*name || strchr(name, '/') || strlen(name) + strlen(GUID_SUFFIX) > NAME_MAX)
 		return error_failed(error, EINVAL, "'%s' is no name of a firmware variable", name);
-	snprintf(ret->file, sizeof(ret->file), "%s" GUID_SUFFIX, name);
+	snprintf(ret->file, sizeof(ret->file), "%s%s", name, has_vendor(name) ? "" : GUID_SUFFIX);
 	return 0;
 }
 

@@ -21,7 +21,8 @@ struct text_list;
 /*
  * EFI global variables in the directory `dir`: an efivarfs (linux fs/efivarfs), or a plain
  * directory of files NAME-GUID that hold the attributes (u32, little-endian) and the data.
- * `name` is without the GUID ("BootOrder"); errors name the variable with it.
+ * `name` is without the GUID ("BootOrder"), unless the variable is another vendor's
+ * ("StubInfo-4a67b082-…"); errors name the variable with it.
  */
 
 /**

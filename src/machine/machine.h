@@ -163,7 +163,10 @@ struct machine_ops {
 	bool (*variables_volatile)(struct machine *machine);
 	/** Names of the EFI global variables ("BootOrder", "Boot0001", …), sorted. */
 	int (*variable_list)(struct machine *machine, struct text_list *ret, struct error *error);
-	/** -ENOENT absent; -ENODATA uncommitted (0 bytes). */
+	/**
+	 * `name`: of an EFI global variable, or another vendor's with its GUID ("StubInfo-4a67…").
+	 * -ENOENT absent; -ENODATA uncommitted (0 bytes).
+	 */
 	int (*variable_read)(struct machine *machine, const char *name, uint32_t *ret_attributes,
 		struct buffer *ret, struct error *error);
 	/** Writes with EFI_BOOT_ATTRIBUTES; nothing is written when it holds just this already. */

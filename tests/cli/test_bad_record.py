@@ -116,6 +116,9 @@ def test_an_empty_one_is_none(settled, on, status, put):
 
 
 def test_unknown_keys_are_not_damage(settled, on, status, put):
-    put("A", record(later={"a": [1]}, version="1"))
+    content = settled.boot_file("A").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    put("A", record(later={"a": [1]}, version="1",
+                    boot_file={"size": len(content), "sha256": digest}))
     assert status()["slots"]["A"]["state_known"] and "later" not in GOOD
     assert on("mark-good").code == 0

@@ -109,6 +109,7 @@ class Tree:
         self.boot_file("A").parent.mkdir(parents=True)
         cmdline = b"root=PARTLABEL=METROPOLIS-SYSTEM-A ro quiet"
         self.boot_file("A").write_bytes(uki("1", cmdline=cmdline))
+        self._write("boot/EFI/firmware/ui.efi", "no program")
         if efi:
             self._make_variables()
 

@@ -20,6 +20,9 @@
 #define SIM_VARIABLES_MAX  64
 #define SIM_FILES_MAX      48
 #define SIM_DISK           "disk:" /* before paths of files that do not lie on the ESP */
+#define SIM_LOADER_IMAGE   "LoaderImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+#define SIM_STUB_IMAGE     "StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+#define SIM_SYSTEMD_BOOT   "#### LoaderInfo: systemd-boot 257 ####"
 
 /** The PE machine type of programs that the firmware starts. */
 #if defined(__aarch64__)
@@ -79,7 +82,7 @@ enum sim_fault {
 };
 
 struct sim_variable {
-	char name[40];
+	char name[64];
 	uint32_t attributes;
 	struct buffer data;
 	bool used;
@@ -92,9 +95,9 @@ struct sim_file {
 };
 
 struct sim_partition {
-	uint8_t now[SIM_PARTITION_SIZE];    /* as the running system sees it */
-	uint8_t medium[SIM_PARTITION_SIZE]; /* what a power cut leaves */
-	size_t used;                        /* bytes from the start that were ever written */
+	uint8_t *now;    /* SIM_PARTITION_SIZE bytes: as the running system sees it */
+	uint8_t *medium; /* as many: what a power cut leaves */
+	size_t used;     /* bytes from the start that were ever written */
 	bool open;
 	bool held; /* somebody else has it open */
 };
@@ -111,7 +114,9 @@ struct sim {
 	const char *esp_twin; /* NULL: none */
 	bool locked;
 
-	enum slot running; /* SLOT_NONE: off, or nothing starts */
+	enum slot running;   /* SLOT_NONE: off, or nothing starts */
+	enum slot started;   /* by the firmware; the same until the next power cycle */
+	enum slot confirmed; /* that bistable has confirmed last; SLOT_NONE: none so far */
 	bool by_kexec;
 	unsigned boots;
 	char cmdline[512];
@@ -163,6 +168,7 @@ struct machine *sim_machine(struct sim *sim);
 /** Direct access for tests: not counted, never cut. */
 void sim_put_file(struct sim *sim, const char *path, struct span data);
 struct buffer *sim_file(struct sim *sim, const char *path); /* NULL: absent */
+void sim_remove_file(struct sim *sim, const char *path);
 void sim_put_variable(struct sim *sim, const char *name, struct span data);
 struct buffer *sim_variable(struct sim *sim, const char *name); /* NULL: absent */
 void sim_remove_variable(struct sim *sim, const char *name);
@@ -190,12 +196,20 @@ bool sim_loads(struct span file);
 struct span sim_section(struct span file, const char *name);
 
 /**
- * Power off, then on: the firmware starts what its variables say. A slot starts when the firmware
- * loads its boot file, a kernel is in there, and its partition holds the image that its command
- * line names by `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the
- * firmware starts again. Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
+ * Power off, then on: the firmware starts what its variables say, else the removable path, and says
+ * so in BootCurrent, and the stub in the variables of the Boot Loader Interface. A file that calls
+ * itself systemd-boot starts the last UKI in /EFI/Linux. A slot starts when the firmware loads its
+ * boot file, a kernel is in there, and its partition holds the image that its command line names by
+ * `sim.image=<sha256>` and `sim.size=<bytes>`; else the kernel panics, and the firmware starts
+ * again. Returns the slot that runs; SLOT_NONE: nothing does (the machine is lost).
  */
 enum slot sim_power_cycle(struct sim *sim);
+
+/**
+ * What the firmware would start if power failed right now, with BootNext spent: nothing happens to
+ * the machine. A kernel that panics starts nothing.
+ */
+enum slot sim_cold_start(const struct sim *sim);
 
 /** An orderly restart into the staged kernel. SLOT_NONE: it panicked. */
 enum slot sim_kexec(struct sim *sim);

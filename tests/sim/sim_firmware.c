@@ -18,24 +18,41 @@ struct sim *sim_new(void)
 	struct sim *sim = calloc(1, sizeof(*sim));
 
 	assert(sim);
-	sim->running = SLOT_NONE;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		struct sim_partition *partition = &sim->partitions[slot];
+
+		partition->now = calloc(1, SIM_PARTITION_SIZE);
+		partition->medium = calloc(1, SIM_PARTITION_SIZE);
+		assert(partition->now && partition->medium);
+	}
+	sim->running = sim->started = sim->confirmed = SLOT_NONE;
 	sim->esp_capacity = 64u << 20;
 	sim->clock = 1700000000;
 	sim->seed = 1;
 	return sim;
 }
 
-void sim_free(struct sim *sim)
+/* What a copy made by sim_cold_start() has of its own. */
+static void free_copy(struct sim *sim)
 {
-	if (!sim)
-		return;
 	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++)
 		buffer_done(&sim->variables[i].data);
 	for (size_t i = 0; i < SIM_FILES_MAX; i++)
 		buffer_done(&sim->files[i].data);
+	free(sim);
+}
+
+void sim_free(struct sim *sim)
+{
+	if (!sim)
+		return;
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		free(sim->partitions[slot].now);
+		free(sim->partitions[slot].medium);
+	}
 	buffer_done(&sim->first_order);
 	buffer_done(&sim->locked_order);
-	free(sim);
+	free_copy(sim);
 }
 
 static void set_bytes(struct buffer *buffer, struct span data)
@@ -68,6 +85,16 @@ void sim_put_file(struct sim *sim, const char *path, struct span data)
 	}
 	assert(present);
 	set_bytes(present, data);
+}
+
+void sim_remove_file(struct sim *sim, const char *path)
+{
+	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
+		if (sim->files[i].used && strcasecmp(sim->files[i].path, path) == 0) {
+			buffer_done(&sim->files[i].data);
+			sim->files[i].used = false;
+		}
+	}
 }
 
 struct buffer *sim_variable(struct sim *sim, const char *name)
@@ -151,7 +178,51 @@ static bool start_kernel(struct sim *sim, const char *cmdline, bool by_kexec)
 
 enum start { NOT_STARTED, STARTED, PANICKED };
 
-static enum start start_file(struct sim *sim, const char *path)
+/* A path in a variable of the Boot Loader Interface. */
+static void put_path(struct sim *sim, const char *variable, const char *path)
+{
+	AUTO_FREE uint8_t *text = NULL;
+	AUTO_FREE char *name = strdup(path);
+	size_t size;
+
+	assert(name);
+	for (char *p = name; *p; p++)
+		if (*p == '/')
+			*p = '\\';
+	assert(text_to_utf16(name, &text, &size, NULL) == 0);
+	sim_put_variable(sim, variable, (struct span){ text, size });
+}
+
+/*
+ * What the stub says of the UKI: version 252 only in LoaderImageIdentifier, if no boot loader has
+ * put itself there; version 257 in StubImageIdentifier. Either has to do.
+ */
+static void put_image(struct sim *sim, const char *path, const char *loader)
+{
+	sim_remove_variable(sim, SIM_STUB_IMAGE);
+	put_path(sim, SIM_LOADER_IMAGE, loader ? loader : path);
+	if (loader)
+		put_path(sim, SIM_STUB_IMAGE, path);
+}
+
+/* The last by name, as systemd-boot takes the newest. */
+static const char *last_of_type2(struct sim *sim)
+{
+	const char *last = NULL;
+
+	for (size_t i = 0; i < SIM_FILES_MAX; i++)
+		if (sim->files[i].used && strncasecmp(sim->files[i].path, "/EFI/Linux/", 11) == 0
+			&& (!last || strcasecmp(sim->files[i].path, last) > 0))
+			last = sim->files[i].path;
+	return last;
+}
+
+static bool is_systemd_boot(const struct buffer *file)
+{
+	return memmem(file->data, file->size, SIM_SYSTEMD_BOOT, strlen(SIM_SYSTEMD_BOOT));
+}
+
+static enum start start_file(struct sim *sim, const char *path, const char *loader)
 {
 	AUTO_FREE char *cmdline = NULL;
 	struct buffer *file;
@@ -163,13 +234,31 @@ static enum start start_file(struct sim *sim, const char *path)
 		if (*p == '\\')
 			*p = '/';
 	file = sim_file(sim, name);
+	if (!file || !sim_loads(span_of(file)))
+		return NOT_STARTED;
+	if (is_systemd_boot(file)) {
+		path = last_of_type2(sim);
+		return path && !is_systemd_boot(sim_file(sim, path)) ? start_file(sim, path, name)
+								     : NOT_STARTED;
+	}
 	/* Without a kernel, a stub returns to the firmware. */
-	if (!file || !sim_loads(span_of(file)) || sim_section(span_of(file), ".linux").size == 0)
+	if (sim_section(span_of(file), ".linux").size == 0)
 		return NOT_STARTED;
 	text = sim_section(span_of(file), ".cmdline");
 	cmdline = strndup((const char *)text.data, text.size);
 	assert(cmdline);
-	return start_kernel(sim, cmdline, false) ? STARTED : PANICKED;
+	if (!start_kernel(sim, cmdline, false))
+		return PANICKED;
+	put_image(sim, name, loader);
+	return STARTED;
+}
+
+static void put_current(struct sim *sim, uint16_t number)
+{
+	uint8_t bytes[2];
+
+	put_le16(bytes, number);
+	sim_put_variable(sim, "BootCurrent", (struct span){ bytes, 2 });
 }
 
 /* BootNext starts an entry whatever its attributes say; BootOrder only an active one (EDK2). */
@@ -179,6 +268,7 @@ static enum start start_entry(struct sim *sim, uint16_t number, bool active_only
 	struct sim_variable *variable = sim_entry(sim, number);
 	struct esp_location location;
 	struct loadopt option;
+	enum start start;
 
 	if (!variable || loadopt_parse(span_of(&variable->data), &option, NULL) < 0
 		|| (active_only && !(option.attributes & LOADOPT_ACTIVE))
@@ -189,7 +279,10 @@ static enum start start_entry(struct sim *sim, uint16_t number, bool active_only
 	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
 	if (!guid_equal(&target.hd.partuuid, &location.partuuid))
 		return NOT_STARTED;
-	return start_file(sim, target.path);
+	start = start_file(sim, target.path, NULL);
+	if (start == STARTED)
+		put_current(sim, number);
+	return start;
 }
 
 static void read_order(struct sim *sim, struct bootorder *order)
@@ -197,8 +290,9 @@ static void read_order(struct sim *sim, struct bootorder *order)
 	struct buffer *variable = sim_variable(sim, "BootOrder");
 
 	order->count = 0;
-	if (variable)
-		assert(bootorder_parse(span_of(variable), order, NULL) == 0);
+	/* One that makes no sense starts nothing. */
+	if (variable && bootorder_parse(span_of(variable), order, NULL) < 0)
+		order->count = 0;
 }
 
 static enum start start_next(struct sim *sim)
@@ -233,7 +327,7 @@ static enum start start_order(struct sim *sim)
 		if (start != NOT_STARTED)
 			return start;
 	}
-	return start_file(sim, "/EFI/BOOT/BOOTX64.EFI");
+	return start_file(sim, "/EFI/BOOT/BOOTX64.EFI", NULL);
 }
 
 enum slot sim_power_cycle(struct sim *sim)
@@ -249,12 +343,52 @@ enum slot sim_power_cycle(struct sim *sim)
 	sim->running = SLOT_NONE;
 	sim->dead = sim->locked = sim->kexec_staged = false;
 	sim->fault = SIM_NO_FAULT;
+	sim_remove_variable(sim, "BootCurrent");
 	sim_quirks_boot(sim);
 	start = start_next(sim);
 	/* A panic resets the machine (panic=), and BootNext is used up by then. */
 	if (start != STARTED)
 		start_order(sim);
+	sim->started = sim->running;
 	return sim->running;
+}
+
+/* Shares what a power cut leaves on the partitions, and nothing else. */
+static struct sim *copy_for_power_cycle(const struct sim *sim)
+{
+	struct sim *copy = malloc(sizeof(*copy));
+
+	assert(copy);
+	*copy = *sim;
+	for (size_t i = 0; i < SIM_VARIABLES_MAX; i++) {
+		copy->variables[i].data = (struct buffer){ 0 };
+		if (sim->variables[i].used)
+			set_bytes(&copy->variables[i].data, span_of(&sim->variables[i].data));
+	}
+	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
+		copy->files[i].data = (struct buffer){ 0 };
+		if (sim->files[i].used)
+			set_bytes(&copy->files[i].data, span_of(&sim->files[i].data));
+	}
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		/* The power cycle finds what is on the medium there already. */
+		copy->partitions[slot].now = copy->partitions[slot].medium;
+		copy->partitions[slot].used = 0;
+	}
+	return copy;
+}
+
+enum slot sim_cold_start(const struct sim *sim)
+{
+	struct sim *copy = copy_for_power_cycle(sim);
+	enum slot slot;
+
+	copy->disk = NULL;
+	copy->quirks = 0;
+	sim_remove_variable(copy, "BootNext");
+	slot = sim_power_cycle(copy);
+	free_copy(copy);
+	return slot;
 }
 
 enum slot sim_kexec(struct sim *sim)

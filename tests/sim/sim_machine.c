@@ -126,8 +126,6 @@ static int sim_file_replace(
 	return after_change(sim, r, error);
 }
 
-static void remove_file(struct sim *sim, const char *path);
-
 static int sim_file_remove(struct machine *machine, const char *path, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
@@ -139,7 +137,7 @@ static int sim_file_remove(struct machine *machine, const char *path, struct err
 	r = before_change(sim, error);
 	if (r < 0)
 		return r;
-	remove_file(sim, name);
+	sim_remove_file(sim, name);
 	return after_change(sim, r, error);
 }
 
@@ -301,16 +299,6 @@ static uint64_t esp_used(const struct sim *sim)
 	return used;
 }
 
-static void remove_file(struct sim *sim, const char *path)
-{
-	for (size_t i = 0; i < SIM_FILES_MAX; i++) {
-		if (sim->files[i].used && strcmp(sim->files[i].path, path) == 0) {
-			buffer_done(&sim->files[i].data);
-			sim->files[i].used = false;
-		}
-	}
-}
-
 /* Old and new lie beside each other for a moment, as on vfat; a leftover is written over. */
 static int sim_esp_replace(struct machine *machine, struct esp *esp, const char *path,
 	struct span content, struct error *error)
@@ -324,7 +312,7 @@ static int sim_esp_replace(struct machine *machine, struct esp *esp, const char 
 	r = before_change(sim, error);
 	if (r < 0)
 		return r;
-	remove_file(sim, leftover);
+	sim_remove_file(sim, leftover);
 	if (esp_used(sim) + content.size > sim->esp_capacity)
 		return error_failed(error, ENOSPC, "the ESP is full");
 	sim_put_file(sim, path, content);
@@ -340,7 +328,7 @@ static int sim_esp_remove(
 	(void)esp;
 	if (r < 0)
 		return r;
-	remove_file(sim, path);
+	sim_remove_file(sim, path);
 	return after_change(sim, r, error);
 }
 

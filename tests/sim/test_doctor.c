@@ -143,6 +143,12 @@ static void duplicate(struct patient *patient)
 
 static void foreign_first(struct patient *patient)
 {
+	sim_put_file(patient->sim, "/EFI/other.efi", TEXT("not a program"));
+	world_add_entry(patient->sim, 0x30, "Other OS", "\\EFI\\other.efi", true);
+}
+
+static void foreign_gone(struct patient *patient)
+{
 	world_add_entry(patient->sim, 0x30, "Other OS", "\\EFI\\other.efi", true);
 }
 
@@ -242,6 +248,7 @@ static const struct patient_case cases[] = {
 		"1" },
 	{ nothing, "boot-order", OK, "starts slot B" },
 	{ foreign_first, "boot-order", WARNING, "Boot0030 'Other OS'" },
+	{ foreign_gone, "boot-order", OK, "starts slot B" },
 	{ foreign_inactive, "boot-order", OK, "starts slot B" },
 	{ trial, "boot-order", OK, "starts slot B" },
 	{ swapped_and_unconfirmed, "boot-order", WARNING, "starts slot A" },

@@ -379,6 +379,7 @@ static void test_applications_do_not_count_as_first(void **unused)
 	(void)unused;
 	world_must_mark_good(sim);
 	world_add_entry(sim, 0x30, "Setup", "\\EFI\\setup.efi", true);
+	sim_put_file(sim, "/EFI/setup.efi", (struct span){ (const uint8_t *)"x", 1 });
 	first = world_status(sim);
 	assert_int_equal(first->default_slot, 'A');
 	assert_true(first->note_count > 0 && strstr(first->notes[0], "'Setup' comes before"));

@@ -379,6 +379,34 @@ static struct context *open_context(struct sim *sim)
 
 DEFINE_CLEANUP(context_freep, struct context *, context_free)
 
+/* What a cold boot may start after an operation. */
+struct rest {
+	struct sim *sim;
+	enum slot before;  /* what it would have started before it */
+	enum slot besides; /* what the operation was to let it start; SLOT_NONE: nothing else */
+	const char *operation;
+};
+
+/*
+ * Checked after every operation, whatever came of it: power may fail right now. A trial is never
+ * what starts then.
+ */
+static void check_rest(struct rest *rest)
+{
+	enum slot now = sim_cold_start(rest->sim);
+	bool new_machine = rest->before == SLOT_NONE && now == rest->sim->started;
+
+	if (now != rest->before && now != rest->besides && !new_machine
+		&& (now == SLOT_NONE || now != rest->sim->confirmed))
+		fail_msg(
+			"after %s in slot %c a cold boot would start slot %c, and slot %c before (confirmed: %c): %s",
+			rest->operation, slot_letter(rest->sim->running), slot_letter(now),
+			slot_letter(rest->before), slot_letter(rest->sim->confirmed), notes);
+}
+
+#define CHECK_REST(sim, besides) \
+	CLEANUP(check_rest) struct rest rest = { sim, sim_cold_start(sim), besides, __func__ }
+
 int world_install(struct sim *sim, const struct system *system,
 	const struct bistable_install_options *options, struct bistable_result *result,
 	struct error *error)
@@ -386,6 +414,7 @@ int world_install(struct sim *sim, const struct system *system,
 	CLEANUP(context_freep) struct context *context = open_context(sim);
 	struct bistable_install_options own = *options;
 	struct bistable_result ignored = { 0 };
+	CHECK_REST(sim, options->force ? sim->running : SLOT_NONE);
 	int r;
 
 	own.source = system->path;
@@ -402,6 +431,7 @@ int world_repair(struct sim *sim, const struct system *system, struct bistable_r
 		.source = system ? system->path : NULL,
 	};
 	struct bistable_result ignored = { 0 };
+	CHECK_REST(sim, SLOT_NONE);
 	int r;
 
 	r = repair_run(context, &options, result ? result : &ignored, error);
@@ -412,16 +442,27 @@ int world_repair(struct sim *sim, const struct system *system, struct bistable_r
 int world_mark_good(struct sim *sim, bool force, struct error *error)
 {
 	CLEANUP(context_freep) struct context *context = open_context(sim);
+	CHECK_REST(sim, sim->running);
 	enum slot slot;
+	int r;
 
-	return confirm_mark_good(context, force, &slot, error);
+	r = confirm_mark_good(context, force, &slot, error);
+	if (r == 0)
+		sim->confirmed = slot;
+	return r;
 }
 
 int world_mark_bad(struct sim *sim, enum slot slot, struct error *error)
 {
 	CLEANUP(context_freep) struct context *context = open_context(sim);
+	enum slot bad = slot == SLOT_NONE ? slot_other(sim->running) : slot;
+	CHECK_REST(sim, slot_other(bad));
+	int r;
 
-	return confirm_mark_bad(context, slot, &slot, error);
+	r = confirm_mark_bad(context, slot, &slot, error);
+	if (r == 0 && sim->confirmed == bad)
+		sim->confirmed = slot_other(bad);
+	return r;
 }
 
 static int start_other(struct sim *sim, enum bistable_activation how, enum error_kind incomplete,
@@ -429,6 +470,7 @@ static int start_other(struct sim *sim, enum bistable_activation how, enum error
 {
 	CLEANUP(context_freep) struct context *context = open_context(sim);
 	struct bistable_result result = { 0 };
+	CHECK_REST(sim, SLOT_NONE);
 	int r;
 
 	r = activate_other(context, how, incomplete, &result, error);
@@ -506,7 +548,7 @@ static struct entries read_entries(struct sim *sim)
 	struct entries entries;
 
 	settings.machine->ops->esp_location(settings.machine, NULL, &location, NULL);
-	assert_int_equal(entries_read(&settings, &location.partuuid, false, &entries, NULL), 0);
+	assert_int_equal(entries_read(&settings, &location, false, &entries, NULL), 0);
 	return entries;
 }
 
