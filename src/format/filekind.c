@@ -7,6 +7,7 @@
  * drivers/firmware/efi/libstub/zboot-header.S, Documentation/arch/x86/boot.rst */
 #define MAGIC_LOONGARCH 0x818223cd /* LINUX_PE_MAGIC; zboot kernels have it, too */
 
+#define MAGIC_PE32   0x10b
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEXT_SAMPLE  512 /* bytes that are looked at to tell text */
 
@@ -88,13 +89,18 @@ static enum filekind kind_of_efi_program(struct span file)
 static enum filekind kind_by_subsystem(struct span file)
 {
 	uint64_t header = le32(file.data + 0x3c);
-	struct span subsystem;
+	struct span optional;
+	struct pe pe;
+	bool small; /* PE32 */
 
-	if (!HAS(file, header, "PE\0\0") || !span_slice(file, header + 24 + 68, 2, &subsystem))
+	if (!HAS(file, header, "PE\0\0") || !span_slice(file, header + 24, 70, &optional))
 		return FILEKIND_UNKNOWN;
-	switch (le16(subsystem.data)) {
+	small = le16(optional.data) == MAGIC_PE32;
+	if (!small && pe_read(file, &pe, NULL) < 0)
+		return FILEKIND_UNKNOWN;
+	switch (le16(optional.data + 68)) {
 	case PE_SUBSYSTEM_EFI_APPLICATION:
-		return FILEKIND_EFI_PROGRAM;
+		return small ? FILEKIND_EFI_PROGRAM_32 : FILEKIND_EFI_PROGRAM;
 	case PE_SUBSYSTEM_EFI_BOOT_DRIVER:
 	case PE_SUBSYSTEM_EFI_RUNTIME_DRIVER:
 		return FILEKIND_EFI_DRIVER;
@@ -214,6 +220,7 @@ const char *filekind_name(enum filekind kind)
 		[FILEKIND_SHIM_HELPER] = "a helper of the boot loader shim (MokManager, fallback)",
 		[FILEKIND_GRUB] = "the boot loader GRUB",
 		[FILEKIND_EFI_PROGRAM] = "an EFI program without a kernel",
+		[FILEKIND_EFI_PROGRAM_32] = "a 32-bit EFI program",
 		[FILEKIND_EFI_DRIVER] = "an EFI driver",
 		[FILEKIND_PE] = "a Windows program",
 		[FILEKIND_KERNEL_X86] = "a bare Linux kernel for x86 (bzImage)",

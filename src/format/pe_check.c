@@ -363,29 +363,54 @@ static int check_disjoint_in_file(const struct pe *pe, struct range *ranges, str
 		a_label, a.begin, b_label, b.begin);
 }
 
+static int overlap_in_memory(
+	const struct pe *pe, const struct range *a, const struct range *b, struct error *error)
+{
+	char a_label[9], b_label[9];
+
+	label_of(pe, a->owner, a_label);
+	label_of(pe, b->owner, b_label);
+	return error_failed(error, EBADMSG,
+		"PE sections '%s' (address 0x%" PRIx64 ", size 0x%" PRIx64
+		") and '%s' (address 0x%" PRIx64 ") overlap in memory",
+		a_label, a->begin, a->end - a->begin, b_label, b->begin);
+}
+
+/* The index of the first .sbat, or the number of sections. Whoever reads it does so in the file,
+ * and ukify makes the one of Debian 12's stub so long that .sdmagic is loaded over its end. */
+static size_t find_sbat(const struct pe *pe)
+{
+	size_t index = 0;
+
+	for (; index < pe->section_count; index++) {
+		const struct pe_section section = pe_section(pe, index);
+
+		if (strcmp(section.name, ".sbat") == 0)
+			break;
+	}
+	return index;
+}
+
 /* kexec would not mind, but a firmware boot would: objcopy recipes with fixed addresses make such
- * images once the kernel has grown. */
+ * images once the kernel has grown. Sections are loaded one after the other. */
 static int check_disjoint_in_memory(const struct pe *pe, struct range *ranges, struct error *error)
 {
-	struct range a, b;
-	char a_label[9], b_label[9];
-	size_t count = 0;
+	size_t count = 0, sbat_index = find_sbat(pe);
+	struct range a, b, sbat = { 0 };
 
 	for (size_t i = 0; i < pe->section_count; i++) {
 		const struct pe_section section = pe_section(pe, i);
 		uint64_t begin = section.virtual_address, size = pe_memory_size(&section);
 
-		if (size > 0)
+		if (i == sbat_index)
+			sbat = (struct range){ begin, begin + size, i };
+		else if (size > 0)
 			ranges[count++] = (struct range){ begin, begin + size, i };
 	}
-	if (!find_overlap(ranges, count, &a, &b))
-		return 0;
-	label_of(pe, a.owner, a_label);
-	label_of(pe, b.owner, b_label);
-	return error_failed(error, EBADMSG,
-		"PE sections '%s' (address 0x%" PRIx64 ", size 0x%" PRIx64
-		") and '%s' (address 0x%" PRIx64 ") overlap in memory",
-		a_label, a.begin, a.end - a.begin, b_label, b.begin);
+	for (size_t i = 0; i < count && ranges[i].owner < sbat_index; i++)
+		if (sbat.begin < ranges[i].end && ranges[i].begin < sbat.end)
+			return overlap_in_memory(pe, &ranges[i], &sbat, error);
+	return find_overlap(ranges, count, &a, &b) ? overlap_in_memory(pe, &a, &b, error) : 0;
 }
 
 static int check_disjoint(const struct pe *pe, struct error *error)

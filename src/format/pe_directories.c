@@ -100,7 +100,7 @@ static int check_block(const struct pe *pe, uint32_t page, struct span entries, 
 static int check_relocations(struct span file, const struct pe *pe, struct error *error)
 {
 	struct pe_directory directory = pe_directory(pe, DIRECTORY_RELOCATIONS);
-	struct span rest;
+	struct span rest = { 0 };
 	int r;
 
 	if (directory.size == 0)
@@ -253,7 +253,7 @@ static bool check_hii(struct span resources, uint32_t target)
 static int check_resources(struct span file, const struct pe *pe, struct error *error)
 {
 	struct pe_directory directory = pe_directory(pe, DIRECTORY_RESOURCES);
-	struct span resources, entries;
+	struct span resources = { 0 }, entries;
 	unsigned named;
 	int r;
 

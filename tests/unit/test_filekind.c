@@ -87,9 +87,11 @@ static void test_subsystems(void **state)
 	assert_int_equal(
 		kind_of(sections, &(struct make_pe){ .subsystem = 12 }), FILEKIND_EFI_DRIVER);
 	assert_int_equal(kind_of(sections, &(struct make_pe){ .subsystem = 3 }), FILEKIND_PE);
-	/* 32 bit; another machine */
 	assert_int_equal(
-		kind_of(sections, &(struct make_pe){ .magic = 0x10b }), FILEKIND_EFI_PROGRAM);
+		kind_of(sections, &(struct make_pe){ .magic = 0x10b }), FILEKIND_EFI_PROGRAM_32);
+	/* Too damaged to tell. */
+	assert_int_equal(
+		kind_of(sections, &(struct make_pe){ .directories = 99 }), FILEKIND_UNKNOWN);
 	assert_int_equal(
 		kind_of(sections, &(struct make_pe){ .machine = 0xaa64 }), FILEKIND_EFI_PROGRAM);
 }
