@@ -362,7 +362,8 @@ static void note_unbound(struct context *context, const char *cmdline, enum slot
 	if (cmdline_slot(cmdline, context->config.cmdline_match, &named, NULL) < 0)
 		named = SLOT_NONE;
 	report_note(&context->observer.report,
-		"the UKI's command line has no placeholder %s: nothing was bound to slot %c%s",
+		"the UKI's command line has no placeholder %s ([slots] placeholder): nothing "
+		"was bound to slot %c%s",
 		context->config.placeholder, slot_letter(slot),
 		named == SLOT_NONE ? ""
 		: named == slot    ? ", which it names already"
