@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A PE image, the UKI in it, its kernel and the plan of its kexec. */
 #include "base/cleanup.h"
+#include "format/filekind.h"
 #include "format/kernel.h"
 #include "format/kexecplan.h"
 #include "format/pe.h"
 #include "format/uki.h"
 #include "fuzz.h"
+#include "sim_loader.h"
 
 #define PLACEHOLDER "SYSTEM-X"
 #define BOUND       "SYSTEM-A"
@@ -18,6 +20,20 @@ static void check_kernel(struct span bytes)
 	if (succeeded(kernel_parse(bytes, &kernel, &error), &error))
 		must(kernel.least_size <= bytes.size && kernel.protocol >= 0x20c);
 	pe_extent(bytes);
+	succeeded(kernel_check_stub(bytes, PE_MACHINE_NATIVE, &error), &error);
+}
+
+/* What is accepted, an independent loader takes, too. */
+static void check_loader(const struct uki *uki)
+{
+	AUTO_TEXT_LIST struct text_list warnings = { 0 };
+	struct error error = { 0 };
+
+	must(sim_loads(uki->file));
+	must(sim_section(uki->file, ".linux").size > 0);
+	must(filekind_of(uki->file) == FILEKIND_UKI);
+	must(uki_warnings(uki, &warnings, &error) == 0 && warnings.count <= 2);
+	succeeded(uki_check_kernel(uki, &error), &error);
 }
 
 static void check_pe(struct span file, const struct pe *pe)
@@ -114,6 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct uki uki;
 
 	check_kernel(file);
+	must(filekind_name(filekind_of(file))[0]);
 	is_pe = succeeded(pe_parse(file, &pe, &pe_error), &pe_error);
 	if (is_pe)
 		check_pe(file, &pe);
@@ -121,6 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	must(is_pe && uki.kernel.size > 0);
 	must(uki.has_signature == (pe.certificate_size > 0));
+	check_loader(&uki);
 	check_spans(&uki);
 	check_kernel(uki.kernel);
 	check_bind(&uki);

@@ -23,6 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "fixtures")]
 
 import make_cms  # noqa: E402
 import make_uki  # noqa: E402
+import pe_image  # noqa: E402
 import regressions  # noqa: E402
 
 PLACEHOLDER = "root=PARTLABEL=SYSTEM-X"
@@ -46,7 +47,21 @@ def uki() -> dict[str, bytes]:
     ]
     loaded = [(".linux", kernel), (".ucode", b"u" * 9), (".dtbauto", b"d"), (".pcrsig", b"{}")]
     build = make_uki.build_uki
+    block = struct.pack("<IIHH", 0x1000, 12, 0xA008, 0)
+    debug = struct.pack("<IIHHIIII", 0, 0, 0, 0, 2, 24, 0x1000, 0)
+    resources = struct.pack("<12xHHII", 1, 0, 0x80000018, 0) + "\3HII".encode("utf-16-le")
+
+    def with_directory(index: int, content: bytes) -> bytes:
+        image = pe_image.PeImage(build([(".linux", kernel), cmdline, (".data", content)]))
+        address = image.get(".data", "VirtualAddress")
+        return bytes(image.set_directory(index, address, len(content)))
+
     return {
+        "relocations": build([(".linux", kernel), cmdline, (".reloc", block)]),
+        "debug": with_directory(pe_image.DEBUG, debug),
+        "resources": with_directory(pe_image.RESOURCES, resources),
+        "old-stub": build([(".linux", kernel), cmdline, (".sdmagic", b": systemd-stub 252 ")]
+                          + [(f".x{i}", b"x") for i in range(95)]),
         "simple": make_uki.simple_uki(PLACEHOLDER, version="1", kernel_size=2048, initrd_size=64),
         "texts": build([cmdline, osrel, (".linux", kernel)]),
         "profiles": build(profiles),

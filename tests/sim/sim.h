@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/slot.h"
 #include "machine/machine.h"
+#include "sim_loader.h"
 
 /* Larger than what an install compares and writes in one go. */
 #define SIM_PARTITION_SIZE (1536u << 10)
@@ -23,13 +24,6 @@
 #define SIM_LOADER_IMAGE   "LoaderImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 #define SIM_STUB_IMAGE     "StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 #define SIM_SYSTEMD_BOOT   "#### LoaderInfo: systemd-boot 257 ####"
-
-/** The PE machine type of programs that the firmware starts. */
-#if defined(__aarch64__)
-#define SIM_MACHINE 0xaa64
-#else
-#define SIM_MACHINE 0x8664
-#endif
 
 /** Ways in which firmware departs from the plain one: the rows of sim_quirks[]. */
 enum sim_quirk {
@@ -185,15 +179,6 @@ bool sim_hides(const struct sim *sim, const char *name);
 
 /** Makes the fault happen at the `at`-th changing operation from now on. */
 void sim_set_fault(struct sim *sim, enum sim_fault fault, unsigned at);
-
-/**
- * Whether the firmware loads a program, as EDK2's loader decides; nothing of the product is used,
- * so that what it accepts is judged by somebody else.
- */
-bool sim_loads(struct span file);
-
-/** The bytes of a section, by its VirtualSize; nothing when it is not there. data is never NULL. */
-struct span sim_section(struct span file, const char *name);
 
 /**
  * Power off, then on: the firmware starts what its variables say, else the removable path, and says

@@ -3,9 +3,9 @@
  * What the simulated firmware's loader takes, after EDK2's: each field is read where it lies, and
  * nothing of the product is used, so that a product that accepts too much is found out.
  */
-#include <string.h>
+#include "sim_loader.h"
 
-#include "sim.h"
+#include <string.h>
 
 #define HEADERS 264 /* signature, COFF header, and an optional header of 16 directories */
 
@@ -141,8 +141,11 @@ struct span sim_section(struct span file, const char *name)
 		return none;
 	for (uint64_t i = 0; i < image.count; i++) {
 		uint64_t header = image.sections + 40 * i;
-		uint64_t size = field(file, header + 8, 4), offset = field(file, header + 20, 4);
+		uint64_t size = field(file, header + 8, 4), raw = field(file, header + 16, 4);
+		uint64_t offset = field(file, header + 20, 4);
 
+		if (size > raw)
+			size = raw;
 		if (header + 40 <= file.size
 			&& strncmp((const char *)file.data + header, name, 8) == 0
 			&& offset + size <= file.size)

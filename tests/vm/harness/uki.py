@@ -7,6 +7,8 @@ import struct
 import tempfile
 from pathlib import Path
 
+from pe_image import SECURITY, PeImage
+
 from . import cache
 
 STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
@@ -40,12 +42,25 @@ def bound(uki: bytes, slot: str) -> bytes:
 def tiny_kernel(real: bytes, filling: bytes) -> bytes:
     """A few sectors that pass for a bzImage by their header, and boot nothing: for small bundles.
 
-    The header is a real kernel's; setup_sects and syssize (Linux Documentation/arch/x86/boot.rst)
-    are changed to what is there.
+    The header is a real kernel's; setup_sects and syssize (Linux Documentation/arch/x86/boot.rst),
+    and what firmware's loader looks at, are changed to what is there: one section.
     """
     body = filling + bytes(-len(filling) % 16)
-    header = bytearray(real[: 4096 * 2])
-    sectors = len(header) // 512 - 1
-    header[0x1F1] = sectors
-    struct.pack_into("<I", header, 0x1F4, len(body) // 16)
-    return bytes(header) + body
+    size = 4096 * 2 + len(body)
+    image = PeImage(real[: 4096 * 2] + body)
+    image.content[0x1F1] = 4096 * 2 // 512 - 1
+    struct.pack_into("<I", image.content, 0x1F4, len(body) // 16)
+    (section, _), *_ = image.names()
+    image["NumberOfSections"] = 1
+    image.set(
+        section,
+        VirtualAddress=4096,
+        VirtualSize=size - 4096,
+        PointerToRawData=4096,
+        SizeOfRawData=size - 4096,
+        Characteristics=0x60000020,
+    )
+    image.set_directory(SECURITY, 0, 0)
+    image["AddressOfEntryPoint"] = image["SizeOfHeaders"] = 4096
+    image["SizeOfImage"] = size
+    return bytes(image)
