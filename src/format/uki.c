@@ -8,13 +8,15 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "format/cmdline.h"
 #include "format/filekind.h"
 #include "format/kernel.h"
 #include "format/pe.h"
 
-/* systemd-stub before 257.2 finds nothing in its own image when it has more (src/boot/efi/pe.c). */
-#define OLD_STUB_SECTIONS_MAX 96
+/* Older ones of systemd-stub find nothing in their own image when it has more (MAX_SECTIONS in
+ * src/boot/efi/pe.c). */
+#define STUB_SECTIONS_MAX 96
 
 /* Sections that the stub takes at most once per profile (UAPI.5). */
 static const char *const unique_sections[] = { ".linux", ".osrel", ".cmdline", ".initrd", ".ucode",
@@ -175,21 +177,47 @@ static bool stub_version(struct span magic, char *out, size_t size)
 	return length > 0;
 }
 
+enum stub_limit { STUB_ANY, STUB_UNKNOWN, STUB_LIMITED };
+
+/*
+ * Whether the stub takes more than STUB_SECTIONS_MAX sections. The limit was dropped in January
+ * 2025 and in stable releases after that; those below were looked at: Debian 12's, its backport's
+ * and Debian 13's. Before 252 (Debian 11's 247.3 was looked at) and in first releases it is there.
+ */
+static enum stub_limit stub_limit_of(const char *version)
+{
+	static const unsigned without[][2] = { { 252, 38 }, { 254, 26 }, { 257, 13 } };
+	unsigned major = 0, minor = 0;
+
+	if (sscanf(version, "%u.%u", &major, &minor) < 1 || major > 257)
+		return STUB_ANY;
+	if (major < 252 || minor == 0)
+		return STUB_LIMITED;
+	for (size_t i = 0; i < COUNT(without); i++)
+		if (major == without[i][0] && minor >= without[i][1])
+			return STUB_ANY;
+	return STUB_UNKNOWN;
+}
+
+static bool exceeds_stub(
+	const struct uki *uki, enum stub_limit limit, char *version, size_t version_size)
+{
+	return uki->pe.section_count > STUB_SECTIONS_MAX
+	       && stub_version(uki->sdmagic, version, version_size)
+	       && stub_limit_of(version) == limit;
+}
+
 static int check_stub(const struct uki *uki, struct error *error)
 {
-	unsigned major = 0, minor = 0;
 	char version[32];
 
-	if (uki->pe.section_count <= OLD_STUB_SECTIONS_MAX
-		|| !stub_version(uki->sdmagic, version, sizeof(version))
-		|| sscanf(version, "%u.%u", &major, &minor) < 1 || major > 257
-		|| (major == 257 && minor >= 2))
+	if (!exceeds_stub(uki, STUB_LIMITED, version, sizeof(version)))
 		return 0;
 	return error_failed(error, EBADMSG,
 		"the UKI has %zu sections, and its stub (systemd-stub %s) takes at most %d: build "
-		"it with the stub of systemd 257.2 or later, or with fewer profiles or device "
-		"trees",
-		uki->pe.section_count, version, OLD_STUB_SECTIONS_MAX);
+		"it with a later stub (Debian 12's and 13's take more), or with fewer profiles or "
+		"device trees",
+		uki->pe.section_count, version, STUB_SECTIONS_MAX);
 }
 
 static int parse(struct span file, bool native, struct uki *ret, struct error *error)
@@ -387,5 +415,13 @@ int uki_check_kernel(const struct uki *uki, struct error *error)
 
 int uki_warnings(const struct uki *uki, struct text_list *ret, struct error *error)
 {
-	return pe_warn(&uki->pe, ret, error);
+	char version[32];
+	int r = pe_warn(&uki->pe, ret, error);
+
+	if (r < 0 || !exceeds_stub(uki, STUB_UNKNOWN, version, sizeof(version)))
+		return r;
+	return text_list_add(ret, error,
+		"the UKI has %zu sections, and its stub (systemd-stub %s) may be one that takes at "
+		"most %d: try whether it starts, or build it with a later stub",
+		uki->pe.section_count, version, STUB_SECTIONS_MAX);
 }

@@ -32,7 +32,7 @@ static void check_loader(const struct uki *uki)
 	must(sim_loads(uki->file));
 	must(sim_section(uki->file, ".linux").size > 0);
 	must(filekind_of(uki->file) == FILEKIND_UKI);
-	must(uki_warnings(uki, &warnings, &error) == 0 && warnings.count <= 2);
+	must(uki_warnings(uki, &warnings, &error) == 0 && warnings.count <= 3);
 	succeeded(uki_check_kernel(uki, &error), &error);
 }
 

@@ -60,7 +60,7 @@ def uki() -> dict[str, bytes]:
         "relocations": build([(".linux", kernel), cmdline, (".reloc", block)]),
         "debug": with_directory(pe_image.DEBUG, debug),
         "resources": with_directory(pe_image.RESOURCES, resources),
-        "old-stub": build([(".linux", kernel), cmdline, (".sdmagic", b": systemd-stub 252 ")]
+        "old-stub": build([(".linux", kernel), cmdline, (".sdmagic", b": systemd-stub 247.3 ")]
                           + [(f".x{i}", b"x") for i in range(95)]),
         "simple": make_uki.simple_uki(PLACEHOLDER, version="1", kernel_size=2048, initrd_size=64),
         "texts": build([cmdline, osrel, (".linux", kernel)]),

@@ -15,34 +15,24 @@ import pytest
 
 from harness import cache, disk, firmware, uki
 from harness.boot_programs import get_boot_programs
-from harness.loader_cases import (
-    COMMAND_LINE,
-    cases,
-    changed,
-    returning,
-    sections,
-    tiny_kernel,
-    with_headers,
-)
+from harness.loader_cases import cases, returning, sections, tiny_kernel, with_headers
+from pe_image import PeImage
 
 FIRST = 0x1000  # Boot1000 and following
 FOLDER = "/EFI/cases"
-ANY_STUB = r"(12|13): "
+RETURNED = "Not Found"  # the kernel's or the changed program's own status
+LAST = "13: 120 device trees and 45 profiles"  # a whole system
 # What firmware starts and bistable refuses all the same, and why.
 STRICTER = {
-    r"Subsystem=0x[bc]": "firmware takes drivers, too; a UKI is an application",
+    r"Subsystem=0x[bc]": "a driver is no UKI",
     r"SectionAlignment=0x3": "no power of two: EDK2 does not notice, others do",
     r"FileAlignment=0x1": "shim: an even number",
-    r"SizeOfOptionalHeader=0xf8": "one header is taken for another: no .linux is found",
-    r"\.\w+ VirtualSize=0x[01]": "the kernel is cut off",
-    r"\.osrel two sections at one (place|address)": "what a section holds would be another's",
-    r"\.initrd flags=.*": "shim: sections that are not readable, or uninitialized, are left out",
-    r"no relocations": "shim: a .reloc section has to be where the header says",
-    r"relocations of type .*": "",
-    r"debug data behind the image": "",
+    r"\.linux VirtualSize=0x[01]": "nothing is left of the kernel",
+    r"\.osrel two sections at one (place|address)": "one section's content would be another's",
+    r"\.initrd flags=.*": "shim leaves out what is not readable, or called uninitialized",
+    r"no relocations": "shim: a .reloc section is where the header says",
     r"bytes behind the certificates": "shim: certificates end the file",
     r"entry point in data": "memory protection: data is not executable",
-    r"e_lfanew=.*": "shim",
 }
 
 
@@ -102,21 +92,18 @@ def real_ones(programs, work: Path) -> dict[str, bytes]:
         "12: recipe": lambda output: recipe(output, stub["12"]),
         "13: recipe": lambda output: recipe(output, stub["13"]),
         "12: ukify": lambda output: ukify(programs, output, stub["12"], sections()),
-        "12: 96 sections": lambda output: many_sections(output, 96),
-        "12: 97 sections": lambda output: many_sections(output, 97),
+        "12: 120 sections": lambda output: many_sections(output, 120),
     }
-    for debian in stub:
-        for name, fields in {
-            "no SizeOfImage": {"SizeOfImage": 0},
-            "another machine": {"Machine": 0xAA64},
-            "no EFI stub": {"Magic": 0},
-        }.items():
-            content = sections() | {".linux": tiny_kernel(**fields)}
-            makers[f"{debian}: a kernel with {name}"] = (
-                lambda output, debian=debian, content=content: ukify(
-                    programs, output, stub[debian], content
-                )
-            )
+    # Of Debian 12: the stub of Debian 13 says the same, but takes the firmware down when it returns.
+    for name, fields in {
+        "no SizeOfImage": {"SizeOfImage": 0},
+        "another machine": {"Machine": 0xAA64},
+        "no EFI stub": {"Magic": 0},
+    }.items():
+        content = sections() | {".linux": tiny_kernel(**fields)}
+        makers[f"12: a kernel with {name}"] = lambda output, content=content: ukify(
+            programs, output, stub["12"], content
+        )
     found = {}
     for name, make in makers.items():
         output = work / "made.efi"
@@ -132,6 +119,19 @@ def candidates(programs, work: Path) -> dict[str, bytes]:
         for name, content in cases(returning((work / "made.efi").read_bytes())):
             found[f"{debian}: {name}"] = content
     return found
+
+
+def whole_system(programs, system, work: Path) -> bytes:
+    """The test OS in slot A, as ukify makes it with more than 96 sections."""
+    image = PeImage(uki.bound(system.variant("X").uki.read_bytes(), "A"))
+    content = {}
+    for name in (".linux", ".initrd", ".cmdline", ".osrel"):
+        place, size = (image.get(name, field) for field in ("PointerToRawData", "VirtualSize"))
+        content[name] = bytes(image.content[place : place + size])
+    roomy, output = work / "roomy.stub", work / "whole.efi"
+    roomy.write_bytes(with_headers(programs.stub.read_bytes(), 170))
+    ukify(programs, output, roomy, content, *many_more(programs, work))
+    return output.read_bytes()
 
 
 def is_accepted(path: Path) -> bool:
@@ -150,9 +150,8 @@ def offer(machine, work: Path, found: dict[str, bytes]) -> None:
     folder = work / "cases"
     folder.mkdir()
     for number, (name, content) in enumerate(found.items(), FIRST):
-        path = f"{FOLDER}/{number:04x}.efi"
         (folder / f"{number:04x}.efi").write_bytes(content)
-        option = firmware.load_option(name, disk.ESP, path)
+        option = firmware.load_option(name, disk.ESP, f"{FOLDER}/{number:04x}.efi")
         variable = struct.pack("<I", 7) + option
         (folder / f"Boot{number:04X}-{firmware.GLOBAL}").write_bytes(variable)
     cache.tool("mcopy", "-s", "-i", f"{machine.disk}@@{disk.ESP.start}", folder, "::/EFI")
@@ -167,10 +166,12 @@ def outcomes(console: str) -> dict[int, str]:
     return found
 
 
-def test_firmware_starts_what_is_accepted(machine, programs, tmp_path):
+def test_firmware_starts_what_is_accepted(machine, system, programs, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     found = candidates(programs, work)
+    judged = list(found)
+    found[LAST] = whole_system(programs, system, work)
     offer(machine, work, found)
     machine.boot("X")
     before = firmware.boot_order(firmware.read_variables(machine))
@@ -183,10 +184,37 @@ def test_firmware_starts_what_is_accepted(machine, programs, tmp_path):
     firmware.write_variable(machine, "BootOrder", firmware.pack_order(numbers + before))
     machine.send("sync; reboot -f")
     machine.wait_ready("X", timeout=1200)
+    assert machine.firmware_entry() == LAST
+
     came = outcomes(machine.console_tail(10**6))
-    (Path("/tmp/pe") / "console").write_text(machine.console_tail(10**6))
-    wrong = []
-    for number, name in enumerate(found, FIRST):
+    wrong, starting, refused = [], 0, 0
+    for number, name in enumerate(judged, FIRST):
         accepted = is_accepted(work / "cases" / f"{number:04x}.efi")
-        print(name, accepted, came.get(number))
-    assert not wrong
+        starts = came[number] == RETURNED
+        stricter = any(re.fullmatch(r"1[23]: " + pattern, name) for pattern in STRICTER)
+        starting, refused = starting + starts, refused + (not accepted)
+        if accepted != starts and not (stricter and starts):
+            wrong.append(f"{name}: {'accepted' if accepted else 'refused'}, {came[number]}")
+        if stricter and accepted:
+            wrong.append(f"{name}: accepted, although it is among the exceptions")
+    assert not wrong, "\n".join(wrong)
+    assert starting > 70 and refused > 100, (starting, refused)
+    assert is_accepted(work / "cases" / f"{FIRST + len(judged):04x}.efi")
+
+
+def test_boot_programs_are_told_apart(programs):
+    """Of the real packages."""
+    kinds = {
+        "usr/lib/shim/shimx64.efi.signed": "the boot loader shim",
+        "usr/lib/shim/shimx64.efi": "the boot loader shim",
+        "usr/lib/shim/mmx64.efi": "a helper of the boot loader shim",
+        "usr/lib/shim/fbx64.efi": "a helper of the boot loader shim",
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "the boot loader GRUB",
+        "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed": "the boot loader GRUB",
+        "usr/lib/systemd/boot/efi/systemd-bootx64.efi": "the boot loader systemd-boot",
+        "usr/lib/systemd/boot/efi/linuxx64.efi.stub": "systemd-stub without a kernel",
+        "usr/lib/systemd/boot/efi/addonx64.efi.stub": "a UKI addon",
+    }
+    for path, kind in kinds.items():
+        with pytest.raises(RuntimeError, match=f"this is {kind}"):
+            cache.tool(cache.bistable_binary(), "uki", "inspect", programs.root / path)

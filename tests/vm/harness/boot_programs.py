@@ -28,10 +28,6 @@ class BootPrograms:
     def stub(self) -> Path:
         return self.root / "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
-    def file(self, pattern: str) -> Path:
-        (found,) = self.root.glob(pattern)
-        return found
-
     def ukify(self, output: Path, stub: Path, *words: str | Path) -> None:
         """Debian 13's ukify; the words are its options."""
         environment = dict(os.environ, PYTHONPATH=str(self.root / "usr/lib/python3/dist-packages"))
