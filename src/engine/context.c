@@ -87,11 +87,25 @@ int context_open(struct context *context, bool required, char **ret_why, struct 
 	return boot_firmware_new(&settings, &context->boot, error);
 }
 
+int context_look(struct context *context, struct error *error)
+{
+	AUTO_FREE char *clash = NULL;
+	int r;
+
+	r = context_open(context, true, NULL, error);
+	if (r == 0)
+		r = context->machine->ops->esp_clash(
+			context->machine, context->esp, context->config.folder, &clash, error);
+	if (r == 0 && clash)
+		r = error_set(error, ERROR_REFUSED, ENOTUNIQ, MACHINE_CLASH, clash);
+	return r;
+}
+
 int context_begin(struct context *context, bool wait, struct error *error)
 {
 	int r;
 
-	r = context_open(context, true, NULL, error);
+	r = context_look(context, error);
 	if (r < 0)
 		return r;
 	return context->machine->ops->lock(context->machine, context->esp, context->config.folder,

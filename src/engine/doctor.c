@@ -170,6 +170,7 @@ static const struct {
 	{ "EFI System Partition", "esp", SLOT_NONE, doctor_check_esp },
 	{ "EFI System Partition", "esp-writable", SLOT_NONE, doctor_check_writable },
 	{ "EFI System Partition", "esp-space", SLOT_NONE, doctor_check_space },
+	{ "EFI System Partition", "esp-names", SLOT_NONE, doctor_check_names },
 	{ "EFI System Partition", "esp-leftovers", SLOT_NONE, doctor_check_leftovers },
 	{ "EFI System Partition", "removable-path", SLOT_NONE, doctor_check_removable },
 	{ "Slots", "slot-a", SLOT_A, doctor_check_state },

@@ -137,6 +137,33 @@ int doctor_check_space(struct doctor *doctor, enum slot unused, struct error *er
 		doctor, error, "There is room for another boot file like today's (%s).", text);
 }
 
+int doctor_check_names(struct doctor *doctor, enum slot unused, struct error *error)
+{
+	struct context *context = doctor->context;
+	const char *const folders[] = { context->config.folder, "/EFI/BOOT" };
+	AUTO_FREE char *clash = NULL;
+	struct error why = { 0 };
+	int r = 0;
+
+	(void)unused;
+	if (!context->esp)
+		return unknown(doctor, error);
+	for (size_t i = 0; r == 0 && !clash && i < sizeof(folders) / sizeof(folders[0]); i++)
+		r = context->machine->ops->esp_clash(
+			context->machine, context->esp, folders[i], &clash, &why);
+	if (r < 0)
+		return cannot_read(doctor, why.text, error);
+	if (clash)
+		return doctor_problem(doctor,
+			"Mount it with -o check=s, which tells them apart, and keep one of them; "
+			"nothing is written there before.",
+			error,
+			"It holds %s, which are one name to the firmware: it may take another "
+			"one than Linux does.",
+			clash);
+	return doctor_ok(doctor, error, "The firmware and Linux find the same files.");
+}
+
 /* NAME.new or NAME.new.lostN of something that is replaced there. */
 static bool is_leftover(const char *name, bool *ret_lost)
 {

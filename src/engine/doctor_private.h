@@ -55,6 +55,7 @@ int doctor_check_next(struct doctor *doctor, enum slot slot, struct error *error
 int doctor_check_esp(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_writable(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_space(struct doctor *doctor, enum slot slot, struct error *error);
+int doctor_check_names(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_leftovers(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_removable(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_state(struct doctor *doctor, enum slot slot, struct error *error);

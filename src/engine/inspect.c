@@ -112,6 +112,19 @@ static int fill_slot(const struct record *record, enum slot which, bool running,
 	return r;
 }
 
+static int note_clash(struct context *context, struct bistable_status *status, struct error *error)
+{
+	AUTO_FREE char *clash = NULL, *note = NULL;
+	int r;
+
+	r = context->machine->ops->esp_clash(
+		context->machine, context->esp, context->config.folder, &clash, error);
+	if (r < 0 || !clash)
+		return r;
+	note = text_format(MACHINE_CLASH, clash);
+	return note ? add_note(status, note, error) : error_memory(error);
+}
+
 /* *ret_known: both records were read into *records. */
 static int fill_esp(struct context *context, enum slot running, const char *boot_id,
 	struct bistable_status *status, struct records *records, bool *ret_known,
@@ -136,6 +149,8 @@ static int fill_esp(struct context *context, enum slot running, const char *boot
 			r = fill_slot(record, slot, slot == running, boot_id, status, &why);
 	}
 	*ret_known = r == 0;
+	if (r == 0)
+		r = note_clash(context, status, &why);
 	if (r == -ENOMEM)
 		return error_memory(error);
 	return r < 0 ? add_note(status, why.text, error) : 0;

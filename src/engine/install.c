@@ -465,7 +465,7 @@ static int run(struct install *install, struct error *error)
 	r = choose_slot(install, error);
 	/* A dry run writes nothing: no lock file's folder either. */
 	if (r == 0)
-		r = install->options->dry_run ? context_open(context, true, NULL, error)
+		r = install->options->dry_run ? context_look(context, error)
 					      : context_begin(context, false, error);
 	/* New boot entries need its place: told now rather than halfway. */
 	if (r == 0)

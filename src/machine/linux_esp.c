@@ -18,8 +18,7 @@
 #include "machine/linux_private.h"
 
 /* Bytes that are read and hashed at once. */
-#define HASH_STEP    (64u << 10)
-#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define HASH_STEP (64u << 10)
 
 struct machine_lock {
 	int fd;
@@ -70,78 +69,6 @@ static int make_writable(struct machine *machine, struct esp *esp, struct error 
 	return 0;
 }
 
-static int check_component(const char *path, const char *name, struct error *error)
-{
-	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return error_failed(error, EINVAL,
-			"\"%s\" is no path on the ESP: use /folder/file without . and ..", path);
-	return 0;
-}
-
-static int folder_failed(const char *path, int number, struct error *error)
-{
-	return error_failed(error, number, "cannot open the folder of \"%s\" on the ESP: %s%s",
-		path, strerror(number), number == EACCES ? "; run as root" : "");
-}
-
-/* Opens `name` below *folder, which it replaces. */
-static int enter(struct esp *esp, const char *path, const char *name, bool create, int *folder,
-	struct error *error)
-{
-	int fd = openat(*folder, name, FOLDER_FLAGS), r;
-
-	if (fd < 0 && errno == ENOENT && create) {
-		struct vfat_folder parent = { &vfat_linux_calls, *folder, esp->device };
-
-		r = vfat_make_folder(&parent, name, error);
-		if (r < 0)
-			return r;
-		fd = openat(*folder, name, FOLDER_FLAGS);
-	}
-	if (fd < 0)
-		return folder_failed(path, errno, error);
-	close(*folder);
-	*folder = fd;
-	return 0;
-}
-
-/*
- * Opens the folder that the first components of `path` name: all of them, or (ret_name not NULL)
- * all but the last, which is returned then. Component by component: no link is followed.
- */
-static int walk(struct esp *esp, const char *path, bool create, int *ret_folder, char **ret_name,
-	struct error *error)
-{
-	AUTO_CLOSE int folder = openat(esp->directory, ".", FOLDER_FLAGS);
-	AUTO_FREE char *copy = strdup(path);
-	char *rest = copy, *name;
-	int r = 0;
-
-	if (!copy)
-		return error_memory(error);
-	if (folder < 0)
-		return folder_failed(path, errno, error);
-	if (*rest++ != '/')
-		return check_component(path, "", error);
-	if (!ret_name && !*rest)
-		rest = NULL; /* the root itself */
-	while (r == 0 && (name = strsep(&rest, "/"))) {
-		r = check_component(path, name, error);
-		if (r < 0)
-			return r;
-		if (ret_name && !rest) {
-			*ret_name = strdup(name);
-			if (!*ret_name)
-				return error_memory(error);
-			break;
-		}
-		r = enter(esp, path, name, create, &folder, error);
-	}
-	if (r == 0)
-		*ret_folder = take_fd(&folder);
-	return r;
-}
-
 static int read_failed(const char *path, int number, struct error *error)
 {
 	return error_failed(error, number, "cannot read \"%s\" on the ESP: %s%s", path,
@@ -171,7 +98,7 @@ static int open_file(
 	AUTO_CLOSE int folder = -1, fd = -1;
 	AUTO_FREE char *name = NULL;
 	struct stat status;
-	int r = walk(esp, path, false, &folder, &name, error);
+	int r = esp_walk(esp, path, ESP_READ, &folder, &name, error);
 
 	if (r < 0)
 		return r;
@@ -257,7 +184,7 @@ int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path
 			path);
 	r = make_writable(machine, esp, error);
 	if (r == 0)
-		r = walk(esp, path, true, &folder, &name, error);
+		r = esp_walk(esp, path, ESP_CREATE, &folder, &name, error);
 	if (r < 0)
 		return r;
 	return vfat_replace(&(struct vfat_folder){ &vfat_linux_calls, folder, esp->device }, name,
@@ -270,7 +197,7 @@ int linux_esp_remove(
 	AUTO_CLOSE int folder = -1;
 	AUTO_FREE char *name = NULL;
 	struct stat status;
-	int r = walk(esp, path, false, &folder, &name, error);
+	int r = esp_walk(esp, path, ESP_CHANGE, &folder, &name, error);
 
 	if (r == -ENOENT) {
 		if (error)
@@ -292,13 +219,13 @@ int linux_esp_list(struct machine *machine, struct esp *esp, const char *path,
 	struct text_list *ret, struct error *error)
 {
 	AUTO_CLOSE int folder = -1;
-	int r = walk(esp, path, false, &folder, NULL, error);
+	int r = esp_walk(esp, path, ESP_READ, &folder, NULL, error);
 
 	(void)machine;
 	if (r < 0)
 		return r;
 	r = directory_list(folder, ret);
-	return r < 0 ? folder_failed(path, -r, error) : 0;
+	return r < 0 ? esp_folder_failed(path, -r, error) : 0;
 }
 
 int linux_esp_space(
@@ -397,14 +324,14 @@ int linux_lock(struct machine *machine, struct esp *esp, const char *folder, boo
 {
 	AUTO_FREE struct machine_lock *lock = malloc(sizeof(*lock));
 	AUTO_CLOSE int fd = -1;
-	int r = walk(esp, folder, false, &fd, NULL, error);
+	int r = esp_walk(esp, folder, ESP_CHANGE, &fd, NULL, error);
 
 	if (!lock)
 		return error_memory(error);
 	if (r == -ENOENT) {
 		r = make_writable(machine, esp, error);
 		if (r == 0)
-			r = walk(esp, folder, true, &fd, NULL, error);
+			r = esp_walk(esp, folder, ESP_CREATE, &fd, NULL, error);
 	}
 	if (r < 0)
 		return r;

@@ -7,6 +7,8 @@
 
 #include "machine/linux_private.h"
 
+struct error;
+
 /** The open EFI System Partition. */
 struct esp {
 	int directory; /* its root */
@@ -22,3 +24,23 @@ struct esp {
 
 /** Closes and frees; no remount. NULL and half-built ones are fine. */
 void esp_free(struct esp *esp);
+
+/* linux_esp_path.c */
+
+/** What for: a name that is not the only one is refused (-ENOTUNIQ) except for reading. */
+enum esp_walk {
+	ESP_READ,
+	ESP_CHANGE, /* what is there */
+	ESP_CREATE, /* folders on the way are made */
+};
+
+/**
+ * Opens the folder that the components of `path` name: all of them, or (ret_name not NULL) all but
+ * the last, which is returned as it is spelled there, else as in `path`. Each is looked for as
+ * firmware does (format/fatname.h), and no link is followed. The fd and the name belong to the
+ * caller. 0 or -errno.
+ */
+int esp_walk(struct esp *esp, const char *path, enum esp_walk how, int *ret_folder, char **ret_name,
+	struct error *error);
+/** Sets the error for what cannot be opened or listed on the way to `path`. Returns -number. */
+int esp_folder_failed(const char *path, int number, struct error *error);

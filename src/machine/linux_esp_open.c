@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "format/fatname.h"
 #include "machine/linux_esp.h"
 #include "machine/linux_private.h"
 
@@ -46,8 +47,14 @@ static int open_failed(
 
 static bool holds_efi(int directory)
 {
-	AUTO_CLOSE int fd = openat(directory, "EFI", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	const char *name = NULL, *other = NULL;
+	AUTO_CLOSE int fd = -1;
 
+	if (directory_list(directory, &names) < 0)
+		return false;
+	fatname_find(&names, "EFI", &name, &other);
+	fd = openat(directory, name ? name : "EFI", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd >= 0;
 }
 

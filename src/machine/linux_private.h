@@ -242,9 +242,9 @@ struct vfat_folder {
 };
 
 /**
- * Replaces or creates the file `name`. A power cut leaves the old content or the new one (of a
- * file that did not exist: none, an empty one or the new one). -ENOSPC with how much is missing;
- * -EIO, also when what is read back differs.
+ * Replaces or creates the file `name`; one that is there is spelled as it is there. A power cut
+ * leaves the old content or the new one (of a file that did not exist: none, an empty one or the
+ * new one). -ENOSPC with how much is missing; -EIO, also when what is read back differs.
  */
 int vfat_replace(const struct vfat_folder *folder, const char *name, struct span content,
 	struct error *error);
@@ -306,6 +306,8 @@ int linux_esp_space(
 int linux_esp_location(
 	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error);
 int linux_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error);
+int linux_esp_clash(struct machine *machine, struct esp *esp, const char *path, char **ret,
+	struct error *error);
 void linux_esp_close(struct machine *machine, struct esp *esp);
 int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
 	struct machine_lock **ret, struct error *error);

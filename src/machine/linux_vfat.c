@@ -28,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "format/fatname.h"
 #include "machine/linux_private.h"
 
 #define FILE_MODE      0600
@@ -207,7 +208,7 @@ static bool file_chain(const struct vfat_folder *folder, const struct fat_volume
 /* Those put aside own nothing. */
 static bool is_put_aside(const char *name)
 {
-	return strstr(name, MACHINE_NEW_SUFFIX LOST_SUFFIX);
+	return strcasestr(name, MACHINE_NEW_SUFFIX LOST_SUFFIX);
 }
 
 /* Marks the clusters of every file of the folder but `except`. False: not all could be seen. */
@@ -266,18 +267,19 @@ static enum fat_chain leftover_chain(const struct vfat_folder *folder, const cha
 /* Out of the way, under a name that nothing uses again; a rename touches no cluster. */
 static int put_aside(const struct vfat_folder *folder, const char *name, struct error *error)
 {
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	const char *found, *other;
+
+	if (folder->calls->list(folder->fd, &names) < 0)
+		return fail(error, "list the folder of", name);
 	for (unsigned int i = 0; i < LOST_MAX; i++) {
 		AUTO_FREE char *lost = text_format("%s" LOST_SUFFIX "%u", name, i);
-		AUTO_HELD struct held there = { folder->calls, -1 };
 
 		if (!lost)
 			return error_memory(error);
-		there.fd = folder->calls->open(
-			folder->fd, lost, O_RDONLY | O_NONBLOCK | FOLLOW_NOTHING, 0);
-		if (there.fd >= 0)
+		fatname_find(&names, lost, &found, &other);
+		if (found)
 			continue;
-		if (errno != ENOENT)
-			return fail(error, "look at", lost);
 		if (folder->calls->rename(folder->fd, name, lost) < 0)
 			return fail(error, "put aside the damaged", name);
 		if (folder->calls->sync(folder->fd) < 0)
@@ -476,18 +478,39 @@ static int check_name(const char *name, struct error *error)
 	return 0;
 }
 
+/* What is or comes beside `name`, spelled as it is there. */
+static int name_beside(
+	const struct vfat_folder *folder, const char *name, char **ret, struct error *error)
+{
+	AUTO_FREE char *beside = text_format("%s" MACHINE_NEW_SUFFIX, name), *clash = NULL;
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	const char *found, *other;
+
+	if (!beside)
+		return error_memory(error);
+	if (folder->calls->list(folder->fd, &names) < 0)
+		return fail(error, "list the folder of", name);
+	fatname_find(&names, beside, &found, &other);
+	if (other) {
+		clash = text_format("\"%s\" and \"%s\"", found, other);
+		return clash ? error_set(error, ERROR_REFUSED, ENOTUNIQ, MACHINE_CLASH, clash)
+			     : error_memory(error);
+	}
+	*ret = found ? strdup(found) : TAKE(beside);
+	return *ret ? 0 : error_memory(error);
+}
+
 int vfat_replace(const struct vfat_folder *folder, const char *name, struct span content,
 	struct error *error)
 {
 	AUTO_HELD struct held old = { folder->calls, -1 }, file = { folder->calls, -1 };
-	AUTO_FREE char *beside = text_format("%s" MACHINE_NEW_SUFFIX, name);
+	AUTO_FREE char *beside = NULL;
 	int r = check_name(name, error);
 
-	if (r < 0)
-		return r;
-	if (!beside)
-		return error_memory(error);
-	r = open_file(folder, name, O_RDONLY | O_NONBLOCK, &old.fd, error);
+	if (r == 0)
+		r = name_beside(folder, name, &beside, error);
+	if (r == 0)
+		r = open_file(folder, name, O_RDONLY | O_NONBLOCK, &old.fd, error);
 	if (r == 0)
 		r = write_new(folder, beside, &file, content, error);
 	if (r == 0)
@@ -501,12 +524,11 @@ int vfat_replace(const struct vfat_folder *folder, const char *name, struct span
 static int settle_leftover(const struct vfat_folder *folder, const char *name, struct error *error)
 {
 	AUTO_HELD struct held file = { folder->calls, -1 };
-	AUTO_FREE char *beside = text_format("%s" MACHINE_NEW_SUFFIX, name);
-	int r;
+	AUTO_FREE char *beside = NULL;
+	int r = name_beside(folder, name, &beside, error);
 
-	if (!beside)
-		return error_memory(error);
-	r = open_file(folder, beside, O_RDONLY | O_NONBLOCK, &file.fd, error);
+	if (r == 0)
+		r = open_file(folder, beside, O_RDONLY | O_NONBLOCK, &file.fd, error);
 	if (r < 0 || file.fd < 0)
 		return r;
 	if (leftover_chain(folder, beside, file.fd) == FAT_CHAIN_UNSOUND)

@@ -21,6 +21,11 @@ struct esp;          /* the EFI System Partition, reachable */
 /** An interrupted replacement leaves PATH with this behind it; the next one writes over it. */
 #define MACHINE_NEW_SUFFIX ".new"
 
+/** Why nothing is written where esp_clash() finds something, which is what %s stands for. */
+#define MACHINE_CLASH                                                                    \
+	"the ESP holds %s, which are one name to the firmware: it may take another one " \
+	"than Linux does; mount the ESP with -o check=s, which tells them apart, and keep one"
+
 /** Small texts (sysfs, /proc, configuration) larger than this are refused. */
 #define MACHINE_TEXT_MAX (1u << 20)
 
@@ -56,7 +61,7 @@ enum machine_restart { MACHINE_REBOOT, MACHINE_KEXEC };
  * The seam between bistable and the machine it runs on: nothing outside src/machine touches a
  * device, the ESP, a firmware variable, /proc or /sys. Each operation returns 0 or -errno with
  * *error set, and writes its ret_ arguments only on success. Paths begin with '/'; paths on the ESP
- * count from its root and use '/'.
+ * count from its root, use '/', and find what the firmware finds, in whatever case it is spelled.
  */
 struct machine_ops {
 	/** A small text file, NUL-terminated, owned by the caller. -ENOENT when absent. */
@@ -148,6 +153,12 @@ struct machine_ops {
 	 * NULL: none can be seen.
 	 */
 	int (*esp_twin)(struct machine *machine, struct esp *esp, char **ret, struct error *error);
+	/**
+	 * Two entries whose names differ in case only, on the way to a folder or in it, in words
+	 * ("\"EFI\" and \"efi\" in /"): nothing is written there. Owned by the caller; NULL: none.
+	 */
+	int (*esp_clash)(struct machine *machine, struct esp *esp, const char *path, char **ret,
+		struct error *error);
 	/** NULL is fine. */
 	void (*esp_close)(struct machine *machine, struct esp *esp);
 

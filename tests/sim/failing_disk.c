@@ -220,6 +220,14 @@ static int esp_location(
 	return disk_of(machine)->plain.esp_location(machine, esp, ret, error);
 }
 
+static int esp_clash(
+	struct machine *machine, struct esp *esp, const char *path, char **ret, struct error *error)
+{
+	if (strikes(machine, DISK_LOOKS))
+		return fail(machine, "esp_clash", error);
+	return disk_of(machine)->plain.esp_clash(machine, esp, path, ret, error);
+}
+
 static int lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
 	struct machine_lock **ret, struct error *error)
 {
@@ -244,6 +252,7 @@ void failing_disk_attach(struct failing_disk *disk, struct sim *sim)
 	disk->ops.esp_list = esp_list;
 	disk->ops.esp_space = esp_space;
 	disk->ops.esp_location = esp_location;
+	disk->ops.esp_clash = esp_clash;
 	disk->ops.lock = lock;
 	disk->count = disk->struck = 0;
 	sim->disk = disk;

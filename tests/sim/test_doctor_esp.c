@@ -89,6 +89,11 @@ static void lost(struct patient *patient)
 	sim_put_file(patient->sim, BOOTX ".new.lost3", TEXT("half"));
 }
 
+static void clash(struct patient *patient)
+{
+	patient->sim->esp_clash = "\"METROPOLIS\" and \"metropolis\" in /EFI";
+}
+
 static void harmless_name(struct patient *patient)
 {
 	sim_put_file(patient->sim, "/EFI/metropolis/read.news", TEXT("text"));
@@ -300,6 +305,9 @@ static const struct patient_case cases[] = {
 	{ little_space, "esp-space", WARNING, "only once that of slot A is gone" },
 	{ no_space, "esp-space", PROBLEM, "no room" },
 	{ files_denied, "esp-space", WARNING, "cannot be read" },
+	{ nothing, "esp-names", OK, "find the same files" },
+	{ clash, "esp-names", PROBLEM, "\"METROPOLIS\" and \"metropolis\" in /EFI" },
+	{ no_esp, "esp-names", WARNING, "without the EFI System Partition" },
 	{ nothing, "esp-leftovers", OK, "left anything" },
 	{ harmless_name, "esp-leftovers", OK, "left anything" },
 	{ leftover, "esp-leftovers", WARNING, "boot-a.efi.new" },

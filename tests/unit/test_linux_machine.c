@@ -134,6 +134,7 @@ static void test_esp_places(void **state)
 		{ { "boot/EFI", "esp/EFI" }, NULL, "boot" },
 		{ { "esp/EFI" }, NULL, "esp" },
 		{ { "efi", "boot" }, NULL, NULL },
+		{ { "boot/efi" }, NULL, "boot" }, /* a FAT's EFI, in lower case */
 		{ { "my/esp", "efi/EFI" }, "/my/esp", "my/esp" },
 		{ { "efi/EFI" }, "/my/esp", NULL },
 	};
@@ -240,6 +241,8 @@ static void test_esp_paths(void **state)
 		{ "/link/x", -ENOTDIR },
 		{ "/file/x", -ENOTDIR },
 		{ "/link", -ELOOP },
+		{ "/EFI/.../x", -EINVAL },
+		{ "/EFI/ /x", -EINVAL },
 		{ "/EFI", -EISDIR },
 	};
 	AUTO_BUFFER struct buffer content = { 0 };
@@ -262,6 +265,142 @@ static void test_esp_paths(void **state)
 			fail_msg("replace \"%s\"", cases[i].path);
 	}
 	assert_true(tree_holds(&f.tree, "secret/x", "secret", 6));
+	fixture_done(&f);
+}
+
+/* A factory image has its own spelling, and a tree does not fold case. */
+static void test_esp_names(void **state)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	struct machine_lock *first, *second;
+	struct fixture f;
+	uint64_t size;
+
+	(void)state;
+	fixture_make(&f);
+	tree_text(&f.tree, "efi/efi/METROPOLIS/BOOT-A.EFI", "factory");
+	assert_int_equal(
+		f.ops->esp_open(f.machine, &(struct esp_settings){ 0 }, &f.esp, &f.error), 0);
+	assert_int_equal(f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 100, &content, &f.error), 0);
+	assert_memory_equal(content.data, "factory", 7);
+	assert_int_equal(f.ops->esp_digest(f.machine, f.esp, BOOT_FILE, NULL, &size, &f.error), 0);
+	assert_int_equal(size, 7);
+	assert_int_equal(f.ops->esp_list(f.machine, f.esp, "/EFI/metropolis", &names, &f.error), 0);
+	assert_int_equal(names.count, 1);
+
+	/* The old one keeps its name, a new one gets ours. */
+	assert_int_equal(
+		f.ops->esp_replace(f.machine, f.esp, BOOT_FILE, span_of_text("new"), &f.error), 0);
+	assert_true(tree_holds(&f.tree, "efi/efi/METROPOLIS/BOOT-A.EFI", "new", 3));
+	assert_int_equal(f.ops->esp_replace(f.machine, f.esp, "/EFI/metropolis/boot-a.state",
+				 span_of_text("{}"), &f.error),
+		0);
+	assert_true(tree_holds(&f.tree, "efi/efi/METROPOLIS/boot-a.state", "{}", 2));
+
+	/* One lock, however it is spelled. */
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &first, &f.error), 0);
+	assert_int_equal(f.ops->lock(f.machine, f.esp, "/efi/Metropolis", false, &second, &f.error),
+		-EWOULDBLOCK);
+	f.ops->unlock(f.machine, first);
+
+	assert_int_equal(f.ops->esp_remove(f.machine, f.esp, BOOT_FILE, &f.error), 0);
+	assert_false(tree_has(&f.tree, "efi/efi/METROPOLIS/BOOT-A.EFI"));
+	assert_false(tree_has(&f.tree, "efi/EFI"));
+	fixture_done(&f);
+}
+
+/* No name on a FAT ends in these. */
+static void test_esp_trailing_dots(void **state)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	assert_int_equal(f.ops->esp_replace(f.machine, f.esp, "/EFI/metropolis. /boot-a.efi..",
+				 span_of_text("x"), &f.error),
+		0);
+	assert_true(tree_holds(&f.tree, "efi" BOOT_FILE, "x", 1));
+	assert_int_equal(
+		f.ops->esp_read(f.machine, f.esp, BOOT_FILE " .", 9, &content, &f.error), 0);
+	fixture_done(&f);
+}
+
+/* What Linux reads may not be what the firmware reads: nothing is made worse. */
+static void test_esp_clash(void **state)
+{
+	static const struct {
+		const char *first, *second, *expected; /* NULL: none */
+	} cases[] = {
+		{ "efi/EFI/metropolis/x", "efi/EFI/metropolis/y", NULL },
+		{ "efi/EFI/metropolis/x", "efi/efi/BOOT/x", "\"EFI\" and \"efi\" in /" },
+		{ "efi/EFI/METROPOLIS/x", "efi/EFI/metropolis/x",
+			"\"metropolis\" and \"METROPOLIS\" in /EFI" },
+		{ "efi/EFI/METROPOLIS/x", "efi/EFI/Metropolis/x",
+			"\"METROPOLIS\" and \"Metropolis\" in /EFI" },
+		{ "efi/EFI/METROPOLIS/boot-a.efi", "efi/EFI/METROPOLIS/boot-a.EFI",
+			"\"boot-a.EFI\" and \"boot-a.efi\" in /EFI/metropolis" },
+		{ "efi/EFI/metropolis/boot-a.efi", "efi/EFI/BOOT/Boot-A.efi", NULL },
+		{ "efi/EFI/metropolis/x", "efi/EFI/Other/x", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO_FREE char *clash = NULL;
+		struct fixture f;
+
+		fixture_make(&f);
+		tree_text(&f.tree, cases[i].first, "1");
+		tree_text(&f.tree, cases[i].second, "2");
+		assert_int_equal(
+			f.ops->esp_open(f.machine, &(struct esp_settings){ 0 }, &f.esp, &f.error),
+			0);
+		assert_int_equal(
+			f.ops->esp_clash(f.machine, f.esp, "/EFI/metropolis", &clash, &f.error), 0);
+		if (cases[i].expected)
+			assert_string_equal(clash, cases[i].expected);
+		else
+			assert_null(clash);
+		fixture_done(&f);
+	}
+}
+
+static void test_esp_clash_is_not_written(void **state)
+{
+	AUTO_BUFFER struct buffer content = { 0 };
+	struct machine_lock *lock;
+	struct fixture f;
+	int fds;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	tree_text(&f.tree, "efi/EFI/metropolis/BOOT-A.EFI", "upper");
+	tree_text(&f.tree, "efi/EFI/metropolis/boot-a.efi", "lower");
+	tree_text(&f.tree, "efi/EFI/other/boot-a.efi", "other");
+	tree_text(&f.tree, "efi/EFI/Other/boot-a.efi", "Other");
+	fds = count_fds();
+	/* The spelling that is asked for comes first. */
+	assert_int_equal(f.ops->esp_read(f.machine, f.esp, BOOT_FILE, 100, &content, &f.error), 0);
+	assert_memory_equal(content.data, "lower", 5);
+	assert_int_equal(
+		f.ops->esp_replace(f.machine, f.esp, BOOT_FILE, span_of_text("x"), &f.error),
+		-ENOTUNIQ);
+	assert_int_equal(f.error.kind, ERROR_REFUSED);
+	assert_non_null(strstr(f.error.text, "\"BOOT-A.EFI\""));
+	assert_non_null(strstr(f.error.text, "check=s"));
+	assert_int_equal(f.ops->esp_remove(f.machine, f.esp, BOOT_FILE, &f.error), -ENOTUNIQ);
+	assert_int_equal(
+		f.ops->esp_replace(f.machine, f.esp, "/EFI/OTHER/x", span_of_text("x"), &f.error),
+		-ENOTUNIQ);
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/other", false, &lock, &f.error), -ENOTUNIQ);
+	assert_true(tree_holds(&f.tree, "efi/EFI/metropolis/BOOT-A.EFI", "upper", 5));
+	assert_true(tree_holds(&f.tree, "efi/EFI/metropolis/boot-a.efi", "lower", 5));
+	assert_int_equal(count_fds(), fds);
 	fixture_done(&f);
 }
 
@@ -412,6 +551,10 @@ int main(void)
 		cmocka_unit_test(test_esp_files),
 		cmocka_unit_test(test_esp_empty_file),
 		cmocka_unit_test(test_esp_paths),
+		cmocka_unit_test(test_esp_names),
+		cmocka_unit_test(test_esp_trailing_dots),
+		cmocka_unit_test(test_esp_clash),
+		cmocka_unit_test(test_esp_clash_is_not_written),
 		cmocka_unit_test(test_esp_location),
 		cmocka_unit_test(test_lock),
 		cmocka_unit_test(test_variables),

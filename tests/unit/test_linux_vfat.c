@@ -310,6 +310,47 @@ static void test_remove_settles_the_leftover(void **state)
 	fixture_done(&f);
 }
 
+/* Spelled otherwise, as it is where Linux does not fold case, it is the same leftover. */
+static void test_leftovers_in_any_case(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f);
+	tree_text(&f.tree, "Boot-B.efi.New", "leftover");
+	lie_on(&f, 0, "Boot-B.efi.New", CHAIN(3), 1);
+	assert_int_equal(replace(&f, "new"), 0);
+	assert_null(strstr(recorder.log, "create"));
+	assert_true(holds(&f, NAME, "new"));
+	assert_false(tree_has(&f.tree, "Boot-B.efi.New"));
+	fixture_done(&f);
+
+	/* Put aside under a name that is new in any case. */
+	fixture_make(&f);
+	tree_text(&f.tree, NAME, "old");
+	tree_text(&f.tree, "BOOT-B.EFI.NEW", "leftover");
+	tree_text(&f.tree, "boot-b.efi.new.LOST0", "lost");
+	lie_on(&f, 0, NAME, CHAIN(2), 1);
+	lie_on(&f, 1, "BOOT-B.EFI.NEW", CHAIN(2), 1);
+	lie_on(&f, 2, "boot-b.efi.new.LOST0", CHAIN(2), 1);
+	assert_int_equal(vfat_remove(&f.folder, NAME, &f.error), 0);
+	assert_false(tree_has(&f.tree, NAME));
+	assert_true(holds(&f, "BOOT-B.EFI.NEW.lost1", "leftover"));
+	assert_true(holds(&f, "boot-b.efi.new.LOST0", "lost"));
+	fixture_done(&f);
+
+	/* Which of two is the one? */
+	fixture_make(&f);
+	tree_text(&f.tree, NAME, "old");
+	tree_text(&f.tree, NAME ".new", "one");
+	tree_text(&f.tree, NAME ".NEW", "two");
+	assert_int_equal(replace(&f, "new"), -ENOTUNIQ);
+	assert_non_null(strstr(f.error.text, "\"" NAME ".new\" and \"" NAME ".NEW\""));
+	assert_int_equal(vfat_remove(&f.folder, NAME, &f.error), -ENOTUNIQ);
+	assert_true(holds(&f, NAME, "old"));
+	fixture_done(&f);
+}
+
 static void test_no_room(void **state)
 {
 	struct fixture f;
@@ -528,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_leftover_that_cannot_be_judged),
 		cmocka_unit_test(test_lost_files_own_nothing),
 		cmocka_unit_test(test_remove_settles_the_leftover),
+		cmocka_unit_test(test_leftovers_in_any_case),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_links_and_folders_are_refused),
 		cmocka_unit_test(test_name_too_long),
