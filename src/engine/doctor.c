@@ -168,6 +168,7 @@ static const struct {
 	{ "Firmware", "boot-order", SLOT_NONE, doctor_check_order },
 	{ "Firmware", "boot-next", SLOT_NONE, doctor_check_next },
 	{ "EFI System Partition", "esp", SLOT_NONE, doctor_check_esp },
+	{ "EFI System Partition", "esp-location", SLOT_NONE, doctor_check_location },
 	{ "EFI System Partition", "esp-writable", SLOT_NONE, doctor_check_writable },
 	{ "EFI System Partition", "esp-space", SLOT_NONE, doctor_check_space },
 	{ "EFI System Partition", "esp-names", SLOT_NONE, doctor_check_names },
@@ -200,6 +201,9 @@ static int learn_esp(struct doctor *doctor, struct error *error)
 
 	doctor->esp_number = context_open(context, true, NULL, &why);
 	r = keep_reason(doctor->esp_number, &why, &doctor->no_esp, error);
+	if (doctor->esp_number == 0)
+		r = context->machine->ops->esp_survey(
+			context->machine, context->esp, &doctor->survey, error);
 	/* Firmware variables can be looked at all the same. */
 	if (r == 0 && doctor->esp_number < 0)
 		r = context_open(context, false, NULL, error);
@@ -237,6 +241,7 @@ static void doctor_done(struct doctor *doctor)
 {
 	free(doctor->no_slot);
 	free(doctor->no_esp);
+	esp_survey_done(&doctor->survey);
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
 		free(doctor->no_record[slot]);
 	boot_view_done(&doctor->view);

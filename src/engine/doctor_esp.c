@@ -3,6 +3,7 @@
 /* The doctor looks at the EFI System Partition: its health, and what it says of the slots. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,9 +28,11 @@ static int unknown(struct doctor *doctor, struct error *error)
 
 static int cannot_read(struct doctor *doctor, const char *why, struct error *error)
 {
-	return doctor_warning(doctor,
-		DOCTOR_AS_ROOT " If it stays, run fsck.vfat on the partition.", error,
-		"It cannot be read: %s.", why);
+	const char *device = doctor->survey.device;
+
+	return doctor_warning(doctor, DOCTOR_AS_ROOT " If it stays, unmount it and run fsck.vfat.",
+		error, "It%s%s%s cannot be read: %s.", device ? " (" : "", device ? device : "",
+		device ? ")" : "", why);
 }
 
 static int check_twin(struct doctor *doctor, struct error *error)
@@ -60,6 +63,40 @@ int doctor_check_esp(struct doctor *doctor, enum slot unused, struct error *erro
 		"Mount it, or say where it is mounted ([esp] mount); without it nothing can be "
 		"installed.",
 		error, "%s.", doctor->no_esp);
+}
+
+int doctor_check_location(struct doctor *doctor, enum slot unused, struct error *error)
+{
+	struct context *context = doctor->context;
+	const struct esp_survey *survey = &doctor->survey;
+	struct esp_location location;
+	struct error why = { 0 };
+	int r;
+
+	(void)unused;
+	if (!context->esp)
+		return unknown(doctor, error);
+	r = context->machine->ops->esp_location(context->machine, context->esp, &location, &why);
+	if (r == -EACCES)
+		return doctor_warning(doctor, DOCTOR_AS_ROOT, error, "%s.", why.text);
+	if (r < 0)
+		return doctor_problem(doctor,
+			"Nothing is installed before: boot entries could not be made.", error,
+			"%s.", why.text);
+	if (survey->misplaced)
+		return doctor_problem(doctor,
+			"Correct [esp] partition-number, start, size and partuuid, or leave them "
+			"out; then call 'bistable mark-good'.",
+			error, "The firmware is led elsewhere: %s.", survey->misplaced);
+	if (survey->degraded)
+		return doctor_warning(doctor,
+			"Complete the array, and let the firmware see no disk that was in it "
+			"before: it may start an old system from there. If boot entries are "
+			"missing, 'bistable mark-good' makes those of a member that is left.",
+			error, "The array %s lacks a member.", survey->degraded);
+	return doctor_ok(doctor, error, "Boot entries lead to its partition %" PRIu32 "%s%s.",
+		location.partition_number, survey->device ? ", in use as " : "",
+		survey->device ? survey->device : "");
 }
 
 int doctor_check_writable(struct doctor *doctor, enum slot unused, struct error *error)
@@ -204,6 +241,7 @@ int doctor_check_leftovers(struct doctor *doctor, enum slot unused, struct error
 {
 	struct context *context = doctor->context;
 	AUTO_FREE char *lost = NULL, *fresh = NULL;
+	const char *device = doctor->survey.device;
 	struct error why = { 0 };
 	int r;
 
@@ -219,7 +257,8 @@ int doctor_check_leftovers(struct doctor *doctor, enum slot unused, struct error
 		return doctor_problem(doctor,
 			"Unmount it and run fsck.vfat; do not delete the file, for its clusters "
 			"may belong to another one.",
-			error, "A power cut damaged the file system: %s was put aside.", lost);
+			error, "A power cut damaged the file system%s%s: %s was put aside.",
+			device ? " on " : "", device ? device : "", lost);
 	if (fresh)
 		return doctor_warning(doctor,
 			"Nothing: the next install or mark-good writes over it.", error,
@@ -376,7 +415,7 @@ int doctor_check_boot_file(struct doctor *doctor, enum slot slot, struct error *
 {
 	const struct record *record = &doctor->records.of[slot];
 	struct context *context = doctor->context;
-	const char *path = context->config.boot_file[slot];
+	const char *path = context->config.boot_file[slot], *device = doctor->survey.device;
 	uint8_t digest[SHA256_SIZE];
 	struct error why = { 0 };
 	int r;
@@ -393,9 +432,10 @@ int doctor_check_boot_file(struct doctor *doctor, enum slot slot, struct error *
 		return cannot_read(doctor, why.text, error);
 	if (r < 0)
 		return doctor_problem(doctor,
-			"Run fsck.vfat on the EFI System Partition, and install into that slot "
-			"again.",
-			error, "%s cannot be read: %s.", path, why.text);
+			"Unmount the EFI System Partition, run fsck.vfat, and install into that "
+			"slot again.",
+			error, "%s%s%s cannot be read: %s.", path, device ? " on " : "",
+			device ? device : "", why.text);
 	if (!record->readable || !record->state.complete)
 		return doctor_ok(doctor, error, "%s is there, and nothing vouches for it.", path);
 	if (!record->state.has_boot_file)

@@ -7,6 +7,7 @@
 #include "bistable/bistable.h"
 #include "boot/boot.h"
 #include "engine/records.h"
+#include "machine/machine.h"
 
 struct context;
 struct error;
@@ -20,6 +21,7 @@ struct doctor {
 	char boot_id[37];
 	int esp_number; /* 0, or the -errno of opening the ESP */
 	char *no_esp;   /* why there is no ESP; NULL */
+	struct esp_survey survey;
 	struct boot_view view;
 	struct records records;
 	char *no_record[SLOT_COUNT]; /* why the record could not be read; NULL */
@@ -53,6 +55,7 @@ int doctor_check_order(struct doctor *doctor, enum slot slot, struct error *erro
 int doctor_check_next(struct doctor *doctor, enum slot slot, struct error *error);
 
 int doctor_check_esp(struct doctor *doctor, enum slot slot, struct error *error);
+int doctor_check_location(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_writable(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_space(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_names(struct doctor *doctor, enum slot slot, struct error *error);

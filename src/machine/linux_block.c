@@ -14,6 +14,9 @@
 
 #define DEFAULT_LOGICAL_BLOCK 512
 
+/* UEFI 2.10 table 5.7: EFI System Partition */
+#define ESP_TYPE "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+
 DEFINE_CLEANUP(cleanup_probe, blkid_probe, blkid_free_probe)
 DEFINE_CLEANUP(cleanup_device, sd_device *, sd_device_unref)
 
@@ -118,6 +121,28 @@ static uint32_t logical_block(const struct root_dir *root, const char *disk)
 	return (uint32_t)size;
 }
 
+/* "part3-mpath-3600…": the third partition of the one device under it. */
+static void read_mapped(const struct root_dir *root, struct block_facts *facts)
+{
+	AUTO_FREE char *path = text_format("/sys/class/block/%s/dm/uuid", facts->name);
+	AUTO_FREE char *slaves = text_format("/sys/class/block/%s/slaves", facts->name);
+	AUTO_TEXT_LIST struct text_list names = { 0 };
+	AUTO_FREE char *text = NULL;
+	uint64_t number;
+	char *end;
+
+	if (!path || !slaves || root_read_text(root, path, &text) < 0
+		|| !text_starts_with(text, "part") || !(end = strchr(text, '-')))
+		return;
+	*end = '\0';
+	if (!text_to_u64(text + 4, UINT32_MAX, &number) || number == 0
+		|| root_list(root, slaves, &names) < 0 || names.count != 1
+		|| !copy_name(facts->disk, sizeof(facts->disk), names.items[0]))
+		return;
+	facts->number = (uint32_t)number;
+	facts->mapped = true;
+}
+
 int block_read(const struct root_dir *root, const char *name, struct block_facts *ret)
 {
 	AUTO_FREE char *directory = text_format("/sys/class/block/%s", name);
@@ -141,6 +166,7 @@ int block_read(const struct root_dir *root, const char *name, struct block_facts
 	if (!partition) {
 		facts.number = 0;
 		memcpy(facts.disk, facts.name, sizeof(facts.disk));
+		read_mapped(root, &facts);
 	} else if (!read_disk(root, name, facts.disk)) {
 		return -ENODEV;
 	}
@@ -172,6 +198,14 @@ int block_read_device(const struct root_dir *root, dev_t device, struct block_fa
 		return r == -ENOENT ? -ENODEV : r;
 	slash = strrchr(target, '/');
 	return block_read(root, slash ? slash + 1 : target, ret);
+}
+
+bool block_is_esp(const struct block_facts *facts)
+{
+	struct guid type;
+
+	return facts->has_type && guid_from_text(ESP_TYPE, &type)
+	       && guid_equal(&facts->type, &type);
 }
 
 int block_list_add(struct block_list *list, const struct block_facts *facts, struct error *error)
@@ -251,6 +285,17 @@ static bool is_unknown(const struct block_facts *facts, const char *disk)
 	       && !(facts->has_label && facts->has_partuuid && facts->has_type);
 }
 
+/* sysfs and the table may disagree while it is being changed. */
+static bool is_entry_of(struct block_facts *facts, blkid_partition entry)
+{
+	if (!facts->mapped)
+		return (uint64_t)blkid_partition_get_start(entry) == facts->start;
+	if ((uint64_t)blkid_partition_get_size(entry) != facts->size)
+		return false;
+	facts->start = (uint64_t)blkid_partition_get_start(entry); /* sysfs does not tell it */
+	return true;
+}
+
 /* Needs read access to the disk. */
 static void probe_gpt(const struct root_dir *root, struct block_list *list, const char *disk)
 {
@@ -281,8 +326,7 @@ static void probe_gpt(const struct root_dir *root, struct block_list *list, cons
 		if (!is_unknown(facts, disk))
 			continue;
 		entry = blkid_partlist_get_partition_by_partno(partitions, (int)facts->number);
-		/* sysfs and the table may disagree while it is being changed. */
-		if (entry && (uint64_t)blkid_partition_get_start(entry) == facts->start)
+		if (entry && is_entry_of(facts, entry))
 			take_texts(facts, blkid_partition_get_name(entry),
 				blkid_partition_get_uuid(entry),
 				blkid_partition_get_type_string(entry));

@@ -59,8 +59,8 @@ static int make_writable(struct machine *machine, struct esp *esp, struct error 
 	if (is_read_only_by_damage(root, esp))
 		return error_failed(error, EROFS,
 			"the kernel made the ESP %s read-only because it is damaged; unmount it "
-			"and repair it with fsck.vfat",
-			esp->where);
+			"and repair it with fsck.vfat /dev/%s",
+			esp->where, esp->facts.node);
 	r = mount_set_read_only(esp->directory, false);
 	if (r < 0)
 		return error_failed(error, -r, "cannot remount the read-only ESP %s writable: %s%s",
@@ -243,52 +243,6 @@ int linux_esp_space(
 		/* Our own mount is read-only until something is written. */
 		.read_only = (status.f_flag & ST_RDONLY) && esp->mount < 0,
 	};
-	return 0;
-}
-
-int linux_esp_location(
-	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error)
-{
-	const struct block_facts *facts = &esp->facts;
-	uint32_t units;
-
-	(void)machine;
-	if (esp->has_location) {
-		*ret = esp->location;
-		return 0;
-	}
-	if (facts->number == 0 || !facts->has_partuuid || facts->size == 0)
-		return error_failed(error, ENODATA,
-			"cannot tell which partition the ESP %s is (its number, place and "
-			"PARTUUID): set [esp] partition-number, start, size and partuuid in the "
-			"configuration%s",
-			esp->where, geteuid() == 0 ? "" : ", or run as root");
-	units = facts->logical_block / 512;
-	*ret = (struct esp_location){
-		.partition_number = facts->number,
-		.start = facts->start / units,
-		.size = facts->size / units,
-		.partuuid = facts->partuuid,
-	};
-	return 0;
-}
-
-int linux_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error)
-{
-	const struct root_dir *root = &linux_machine_of(machine)->root;
-	struct block_facts twin;
-	bool found = false;
-	char *node;
-	int r = 0;
-
-	if (!root->confined && esp->facts.has_partuuid)
-		r = find_twin(root, &esp->facts, &twin, &found, error);
-	if (r < 0)
-		return r;
-	node = found ? text_format("/dev/%s", twin.node) : NULL;
-	if (found && !node)
-		return error_memory(error);
-	*ret = node;
 	return 0;
 }
 

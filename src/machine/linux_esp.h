@@ -19,11 +19,22 @@ struct esp {
 	bool remounted;
 	bool has_location; /* from the settings */
 	struct esp_location location;
-	struct block_facts facts; /* zero where sysfs tells nothing (--root) */
+	struct block_facts facts; /* of what is mounted; zero where sysfs tells nothing (--root) */
+	struct block_list stack;  /* that and all it lies on */
+	struct block_facts part;  /* what firmware sees of it; number 0: not known */
 };
 
 /** Closes and frees; no remount. NULL and half-built ones are fine. */
 void esp_free(struct esp *esp);
+
+/* linux_esp_place.c */
+
+/**
+ * Fills in the facts, the stack and the partition of an ESP on `device`; what is unknown stays so.
+ * `near`: the stack of the running system. 0 or -errno.
+ */
+int esp_learn_place(const struct root_dir *root, dev_t device, const struct block_list *near,
+	struct esp *esp, struct error *error);
 
 /* linux_esp_path.c */
 

@@ -25,6 +25,7 @@ void esp_free(struct esp *esp)
 		close(esp->device);
 	if (esp->mount >= 0)
 		close(esp->mount);
+	block_list_done(&esp->stack);
 	free(esp->where);
 	free(esp);
 }
@@ -88,28 +89,12 @@ static int open_in_tree(
 		root->text);
 }
 
-/* The facts of the partition a file system lies on; unknown ones stay so. */
-static int learn_facts(
-	const struct root_dir *root, dev_t device, struct block_facts *ret, struct error *error)
-{
-	AUTO_BLOCKS struct block_list list = { 0 };
-	struct block_facts facts;
-	int r;
-
-	if (block_read_device(root, device, &facts) < 0)
-		return 0;
-	r = block_list_add(&list, &facts, error);
-	if (r < 0)
-		return r;
-	block_list_probe(root, &list, facts.disk);
-	*ret = list.items[0];
-	return 0;
-}
-
 static int open_configured(
 	const struct root_dir *root, const char *path, struct esp *esp, struct error *error)
 {
+	AUTO_BLOCKS struct block_list stack = { 0 };
 	struct stat status;
+	int r;
 
 	esp->where = strdup(path);
 	if (!esp->where)
@@ -123,7 +108,13 @@ static int open_configured(
 	if (!mount_is_fat(esp->directory))
 		return error_failed(error, ENODEV,
 			"%s ([esp] mount) is no FAT file system; is the ESP mounted there?", path);
-	return learn_facts(root, status.st_dev, &esp->facts, error);
+	r = find_root_stack(root, &stack, error);
+	if (r == 0)
+		r = esp_learn_place(root, status.st_dev, &stack, esp, error);
+	/* Nothing lies on it, or it could not be mounted. */
+	if (r == 0 && esp->facts.device && raid_is_member(root, &esp->facts))
+		r = raid_member_failed(&esp->facts, error);
+	return r;
 }
 
 /* True if the root of the file system on the device is at `point`. Its errno is kept otherwise. */
@@ -172,12 +163,15 @@ static int open_found(
 {
 	AUTO_BLOCKS struct block_list stack = { 0 };
 	AUTO_MOUNTS struct mount_list mounts = { 0 };
+	struct block_facts facts;
 	int number = 0, r = find_root_stack(root, &stack, error);
 
 	if (r == 0)
 		r = mounts_read(root, &mounts, error);
 	if (r == 0)
-		r = find_esp(root, &stack, &mounts, beside, &esp->facts, error);
+		r = find_esp(root, &stack, &mounts, beside, &facts, error);
+	if (r == 0)
+		r = esp_learn_place(root, facts.device, &stack, esp, error);
 	if (r < 0)
 		return r;
 	if (open_mounted(root, &mounts, esp, &number))

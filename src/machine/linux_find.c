@@ -14,9 +14,6 @@
 
 #define STACK_MAX 256 /* devices under one file system */
 
-/* UEFI 2.10 table 5.7: EFI System Partition */
-static const char esp_type[] = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-
 /* The block device that a file lies on; false: on none (major 0). */
 static bool device_of(const struct root_dir *root, const char *path, dev_t *ret)
 {
@@ -175,12 +172,13 @@ static bool is_wanted(const struct wanted *wanted, const struct block_facts *fac
 		return false;
 	return wanted->by == BY_LABEL      ? strcmp(facts->label, wanted->label) == 0
 	       : wanted->by == BY_PARTUUID ? guid_equal(&facts->partuuid, &wanted->guid)
-					   : guid_equal(&facts->type, &wanted->guid);
+					   : block_is_esp(facts);
 }
 
-/* A choice among partitions: by rank (0 is the best), and only one of each may be. */
+/* A choice among devices: by rank (0 is the best), and only one of each may be. */
 struct choice {
-	const struct block_facts *best;
+	struct block_facts best;
+	bool any;
 	unsigned int rank;
 	size_t equals;
 	char names[256]; /* of the equals, for the message */
@@ -190,11 +188,11 @@ static void choice_offer(struct choice *choice, const struct block_facts *facts,
 {
 	size_t used;
 
-	if (choice->best && rank > choice->rank)
+	if (choice->any && rank > choice->rank)
 		return;
-	if (!choice->best || rank < choice->rank)
-		*choice = (struct choice){ .rank = rank };
-	choice->best = facts;
+	if (!choice->any || rank < choice->rank)
+		*choice = (struct choice){ .any = true, .rank = rank };
+	choice->best = *facts;
 	choice->equals++;
 	used = strlen(choice->names);
 	if (used + BLOCK_NAME_SIZE + 8 < sizeof(choice->names)) {
@@ -246,16 +244,17 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
 	r = block_list_partitions(root, &list, error);
 	if (r < 0)
 		return r;
-	for (enum rank rank = RANK_ROOT; rank < RANK_COUNT && !choice.best; rank++) {
+	for (enum rank rank = RANK_ROOT; rank < RANK_COUNT && !choice.any; rank++) {
 		for (size_t i = 0; i < list.count; i++) {
-			if (rank_of(stack, &none, &list.items[i]) != rank)
+			if (rank_of(stack, &none, &list.items[i]) != rank
+				|| raid_shadowed(root, &list.items[i]))
 				continue;
 			probe_for(root, &wanted, &list, i);
 			if (is_wanted(&wanted, &list.items[i]))
 				choice_offer(&choice, &list.items[i], 0);
 		}
 	}
-	if (!choice.best)
+	if (!choice.any)
 		return error_failed(error, ENODEV,
 			"no partition with %s on any disk (%zu partitions seen); check the "
 			"configured device and the partition table",
@@ -265,7 +264,7 @@ int find_partition(const struct root_dir *root, const struct block_list *stack, 
 			"%zu partitions have %s (%s) and none can be preferred; rename one or "
 			"configure its path",
 			choice.equals, device, choice.names);
-	*ret = *choice.best;
+	*ret = choice.best;
 	return 0;
 }
 
@@ -312,53 +311,96 @@ static int stack_of(const struct root_dir *root, const struct block_list *stack,
 	return find_stack(root, device, ret, error);
 }
 
+/* What is seen of the ESPs while one is chosen. */
+struct esps {
+	struct choice choice;
+	struct block_list seen; /* offered before: an array has several members */
+	size_t unknown;         /* partitions whose type is not known */
+	struct block_facts idle, unclear;
+	bool has_idle, has_unclear;
+};
+
+static void esps_done(struct esps *esps)
+{
+	block_list_done(&esps->seen);
+}
+
+static int offer_esp(const struct root_dir *root, const struct mount_list *mounts,
+	const struct block_facts *facts, struct esps *esps, struct error *error)
+{
+	struct block_facts top;
+	enum raid_use use = raid_use_of(root, facts, &top);
+
+	esps->unknown += !facts->has_type;
+	if (facts->has_type ? !block_is_esp(facts) : !is_mounted_as_esp(mounts, top.device))
+		return 0;
+	if (use == RAID_PLAIN && raid_is_member(root, facts))
+		use = RAID_IDLE;
+	if (use == RAID_IDLE || use == RAID_UNCLEAR) {
+		*(use == RAID_IDLE ? &esps->idle : &esps->unclear) = *facts;
+		*(use == RAID_IDLE ? &esps->has_idle : &esps->has_unclear) = true;
+		return 0;
+	}
+	if (block_list_has(&esps->seen, top.name))
+		return 0;
+	choice_offer(&esps->choice, &top, !is_mounted(mounts, top.device));
+	return block_list_add(&esps->seen, &top, error);
+}
+
+static int no_esp(const struct esps *esps, size_t count, struct error *error)
+{
+	if (esps->has_idle)
+		return raid_member_failed(&esps->idle, error);
+	if (esps->has_unclear)
+		return error_failed(error, EBUSY,
+			"several devices lie on the EFI System Partition /dev/%s; mount the right "
+			"one and set [esp] mount",
+			esps->unclear.node);
+	if (esps->unknown > 0 && geteuid() != 0)
+		return error_failed(error, EACCES,
+			"cannot find the EFI System Partition: this user may not read the "
+			"partition tables; run as root");
+	return error_failed(error, ENODEV,
+		"no EFI System Partition found (%zu partitions seen); mount it and set "
+		"[esp] mount",
+		count);
+}
+
 int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
 	struct error *error)
 {
 	AUTO_BLOCKS struct block_list list = { 0 }, disks = { 0 };
-	struct choice choice = { 0 };
-	struct wanted wanted = { .by = BY_TYPE };
-	size_t unknown = 0;
+	const struct wanted wanted = { .by = BY_TYPE };
+	CLEANUP(esps_done) struct esps esps = { 0 };
 	int r = block_list_partitions(root, &list, error);
 
 	if (r == 0)
 		r = stack_of(root, stack, beside, &disks, error);
-	if (r < 0)
-		return r;
-	guid_from_text(esp_type, &wanted.guid);
-	for (enum rank rank = RANK_BESIDE; rank < RANK_COUNT && !choice.best; rank++) {
-		for (size_t i = 0; i < list.count; i++) {
-			const struct block_facts *facts = &list.items[i];
-
-			if (rank_of(stack, &disks, facts) != rank)
+	for (enum rank rank = RANK_BESIDE; rank < RANK_COUNT && !esps.choice.any; rank++) {
+		for (size_t i = 0; i < list.count && r == 0; i++) {
+			if (rank_of(stack, &disks, &list.items[i]) != rank
+				|| raid_shadowed(root, &list.items[i]))
 				continue;
 			probe_for(root, &wanted, &list, i);
-			unknown += !facts->has_type;
-			if (facts->has_type ? is_wanted(&wanted, facts)
-					    : is_mounted_as_esp(mounts, facts->device))
-				choice_offer(&choice, facts, !is_mounted(mounts, facts->device));
+			r = offer_esp(root, mounts, &list.items[i], &esps, error);
 		}
 	}
-	if (!choice.best && unknown > 0 && geteuid() != 0)
-		return error_failed(error, EACCES,
-			"cannot find the EFI System Partition: this user may not read the "
-			"partition tables; run as root");
-	if (!choice.best)
-		return error_failed(error, ENODEV,
-			"no EFI System Partition found (%zu partitions seen); mount it and set "
-			"[esp] mount",
-			list.count);
-	if (choice.equals > 1)
+	if (r < 0)
+		return r;
+	if (!esps.choice.any)
+		return no_esp(&esps, list.count, error);
+	if (esps.choice.equals > 1)
 		return error_failed(error, ENOTUNIQ,
 			"%zu EFI System Partitions (%s) and none can be preferred; set [esp] mount",
-			choice.equals, choice.names);
-	*ret = *choice.best;
+			esps.choice.equals, esps.choice.names);
+	*ret = esps.choice.best;
 	return 0;
 }
 
-int find_twin(const struct root_dir *root, const struct block_facts *facts, struct block_facts *ret,
-	bool *ret_found, struct error *error)
+int find_twin(const struct root_dir *root, const struct block_facts *facts,
+	const struct block_list *stack, struct block_facts *ret, bool *ret_found,
+	struct error *error)
 {
 	const struct wanted wanted = { .by = BY_PARTUUID, .guid = facts->partuuid };
 	AUTO_BLOCKS struct block_list list = { 0 };
@@ -369,7 +411,11 @@ int find_twin(const struct root_dir *root, const struct block_facts *facts, stru
 	*ret_found = false;
 	for (size_t i = 0; i < list.count && !*ret_found; i++) {
 		probe_for(root, &wanted, &list, i);
-		if (list.items[i].device == facts->device || !is_wanted(&wanted, &list.items[i]))
+		if (list.items[i].device == facts->device || !is_wanted(&wanted, &list.items[i])
+			|| block_list_has(stack, list.items[i].disk)
+			/* An old copy, if it is not in sync. */
+			|| (block_list_has(stack, list.items[i].name)
+				&& raid_in_sync(root, stack, list.items[i].name)))
 			continue;
 		*ret = list.items[i];
 		*ret_found = true;

@@ -28,7 +28,9 @@ static int family_of(const struct root_dir *root, const struct block_facts *fact
 		if (facts->number == 0 && strcmp(partitions.items[i].disk, facts->name) == 0)
 			r = block_list_add(&family, &partitions.items[i], error);
 	}
-	if (r == 0 && facts->number > 0 && block_read(root, facts->disk, &disk) == 0)
+	/* Mapped partitions share their disk with each other. */
+	if (r == 0 && facts->number > 0 && !facts->mapped
+		&& block_read(root, facts->disk, &disk) == 0)
 		r = block_list_add(&family, &disk, error);
 	if (r < 0)
 		return r;

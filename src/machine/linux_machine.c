@@ -215,6 +215,7 @@ static const struct machine_ops linux_ops = {
 	.esp_space = linux_esp_space,
 	.esp_location = linux_esp_location,
 	.esp_twin = linux_esp_twin,
+	.esp_survey = linux_esp_survey,
 	.esp_clash = linux_esp_clash,
 	.esp_close = linux_esp_close,
 	.lock = linux_lock,

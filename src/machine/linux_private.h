@@ -91,6 +91,7 @@ struct block_facts {
 	char disk[BLOCK_NAME_SIZE]; /* the disk it is a part of, or itself */
 	dev_t device;
 	uint32_t number;        /* of the partition; 0: a whole disk */
+	bool mapped;            /* a partition that device-mapper makes, as kpartx does */
 	uint64_t start, size;   /* 512-byte units, whatever the disk's */
 	uint32_t logical_block; /* bytes */
 	char label[BLOCK_LABEL_SIZE];
@@ -107,13 +108,15 @@ struct block_list {
 int block_read(const struct root_dir *root, const char *name, struct block_facts *ret);
 /** The same by device number. */
 int block_read_device(const struct root_dir *root, dev_t device, struct block_facts *ret);
-/** All partitions of all disks, in sysfs order by name. */
+/** All partitions of all disks, mapped ones too, in sysfs order by name. */
 int block_list_partitions(const struct root_dir *root, struct block_list *ret, struct error *error);
 /**
  * Fills in the label, PARTUUID and type that sysfs did not tell for the partitions of `disk`, from
  * the GPT (libblkid), else from udev. What cannot be learnt stays unknown.
  */
 void block_list_probe(const struct root_dir *root, struct block_list *list, const char *disk);
+/** Whether its type is known and that of an EFI System Partition. */
+bool block_is_esp(const struct block_facts *facts);
 /** Appends a copy. 0 or -ENOMEM. */
 int block_list_add(struct block_list *list, const struct block_facts *facts, struct error *error);
 bool block_list_has(const struct block_list *list, const char *name);
@@ -150,18 +153,58 @@ bool find_holds(const struct block_list *stack, const struct block_facts *facts)
 /**
  * The EFI System Partition: on a disk that `beside` lies on (NULL: none; a partition, or what is
  * stacked on some), else on a disk of `stack`, else on any other. Of several on a disk, one that is
- * mounted. -ENODEV, -ENOTUNIQ, -EACCES (the types of the partitions cannot be read).
+ * mounted. A member of an array stands for the array, which *ret is then. -ENODEV, -ENOTUNIQ,
+ * -EACCES (the types of the partitions cannot be read), -EBUSY (a member of an array that does not
+ * run).
  */
 int find_esp(const struct root_dir *root, const struct block_list *stack,
 	const struct mount_list *mounts, const char *beside, struct block_facts *ret,
 	struct error *error);
 
 /**
- * Another partition with the same PARTUUID, on any disk. *ret_found false: none, or the partition
- * tables cannot be read. 0 or -errno.
+ * Another partition with the PARTUUID of `facts`, on any disk, that is neither in `stack` nor seen
+ * through a disk of it. *ret_found false: none, or the partition tables cannot be read. 0 or
+ * -errno.
  */
-int find_twin(const struct root_dir *root, const struct block_facts *facts, struct block_facts *ret,
-	bool *ret_found, struct error *error);
+int find_twin(const struct root_dir *root, const struct block_facts *facts,
+	const struct block_list *stack, struct block_facts *ret, bool *ret_found,
+	struct error *error);
+
+/* linux_raid.c: what lies on partitions, and what arrays lie on */
+
+enum raid_use {
+	RAID_PLAIN,   /* nothing lies on it */
+	RAID_TOP,     /* an array or a mapping, which stands for it */
+	RAID_IDLE,    /* it is a member of an array that does not run */
+	RAID_UNCLEAR, /* several devices lie on it */
+};
+
+/** What a partition is used through; *ret_top is that, or the partition itself. */
+enum raid_use raid_use_of(const struct root_dir *root, const struct block_facts *partition,
+	struct block_facts *ret_top);
+/** Whether it holds the superblock of an array. False where it cannot be read. */
+bool raid_is_member(const struct root_dir *root, const struct block_facts *facts);
+/** Sets the error for a member without its array. Returns -EBUSY. */
+int raid_member_failed(const struct block_facts *member, struct error *error);
+/**
+ * Whether the disk that the partition is seen on belongs to something else as a whole (the path of
+ * a multipath disk, a member of an array of disks): then the partition is there a second time.
+ */
+bool raid_shadowed(const struct root_dir *root, const struct block_facts *partition);
+/** Whether `name` is no member of an array of `stack`, or one that is in sync. */
+bool raid_in_sync(const struct root_dir *root, const struct block_list *stack, const char *name);
+/** Whether an array of `stack` lacks members; then *ret is its name. */
+bool raid_degraded(
+	const struct root_dir *root, const struct block_list *stack, char ret[BLOCK_NAME_SIZE]);
+/**
+ * The partition that firmware sees a file system on: `stack`'s first device itself, or one under
+ * it that begins with the same file system and is in sync; of several, one of the EFI System
+ * Partition's type on a disk of `near`, then that with the lowest PARTUUID. `stack` is what
+ * find_stack() gives, probed.
+ * NULL: none. Borrowed from `stack`.
+ */
+const struct block_facts *raid_part(
+	const struct root_dir *root, const struct block_list *stack, const struct block_list *near);
 
 /* linux_holders.c: what a device is used by */
 
@@ -306,6 +349,8 @@ int linux_esp_space(
 int linux_esp_location(
 	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error);
 int linux_esp_twin(struct machine *machine, struct esp *esp, char **ret, struct error *error);
+int linux_esp_survey(
+	struct machine *machine, struct esp *esp, struct esp_survey *ret, struct error *error);
 int linux_esp_clash(struct machine *machine, struct esp *esp, const char *path, char **ret,
 	struct error *error);
 void linux_esp_close(struct machine *machine, struct esp *esp);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "base/bytes.h"
 #include "base/guid.h"
@@ -48,6 +49,13 @@ struct esp_space {
 	uint64_t free;  /* bytes */
 	uint64_t size;  /* bytes */
 	bool read_only; /* for all who use it: writing needs a remount */
+};
+
+/** What the doctor says of the ESP's place. Owned strings; NULL: nothing to say, or not known. */
+struct esp_survey {
+	char *device;    /* what a file system check takes: "/dev/md0" */
+	char *misplaced; /* why the configured location is not that of the ESP in use */
+	char *degraded;  /* the array that lacks a member: "/dev/md0" */
 };
 
 enum partition_mode {
@@ -144,7 +152,11 @@ struct machine_ops {
 		struct text_list *ret, struct error *error);
 	int (*esp_space)(struct machine *machine, struct esp *esp, struct esp_space *ret,
 		struct error *error);
-	/** Where the ESP lies on its disk, for HD() nodes. -ENODATA: cannot be told here. */
+	/**
+	 * Where the ESP lies on its disk, for HD() nodes; of an array, a member in sync, on the
+	 * running system's disk if one is there. -ENODATA: cannot be told here; -EACCES: by this
+	 * user.
+	 */
 	int (*esp_location)(struct machine *machine, struct esp *esp, struct esp_location *ret,
 		struct error *error);
 	/**
@@ -153,6 +165,9 @@ struct machine_ops {
 	 * NULL: none can be seen.
 	 */
 	int (*esp_twin)(struct machine *machine, struct esp *esp, char **ret, struct error *error);
+	/** Compares what is configured of the ESP's place with what the system shows. */
+	int (*esp_survey)(struct machine *machine, struct esp *esp, struct esp_survey *ret,
+		struct error *error);
 	/**
 	 * Two entries whose names differ in case only, on the way to a folder or in it, in words
 	 * ("\"EFI\" and \"efi\" in /"): nothing is written there. Owned by the caller; NULL: none.
@@ -228,3 +243,13 @@ static inline void machine_freep(struct machine **machine)
 }
 
 #define AUTO_MACHINE __attribute__((cleanup(machine_freep)))
+
+static inline void esp_survey_done(struct esp_survey *survey)
+{
+	free(survey->device);
+	free(survey->misplaced);
+	free(survey->degraded);
+	*survey = (struct esp_survey){ 0 };
+}
+
+#define AUTO_ESP_SURVEY __attribute__((cleanup(esp_survey_done)))

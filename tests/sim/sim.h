@@ -105,8 +105,9 @@ struct sim {
 	struct sim_partition partitions[SLOT_COUNT];
 	uint64_t esp_capacity; /* bytes */
 	bool esp_read_only;
-	const char *esp_twin;  /* NULL: none */
-	const char *esp_clash; /* in the folder of the boot files; NULL: none */
+	const char *esp_twin;                     /* NULL: none */
+	const char *esp_misplaced, *esp_degraded; /* what esp_survey says; NULL: nothing */
+	const char *esp_clash;                    /* in the folder of the boot files; NULL: none */
 	bool locked;
 
 	enum slot running;   /* SLOT_NONE: off, or nothing starts */

@@ -386,6 +386,18 @@ static int sim_esp_twin(struct machine *machine, struct esp *esp, char **ret, st
 	return twin && !*ret ? error_memory(error) : 0;
 }
 
+static int sim_esp_survey(
+	struct machine *machine, struct esp *esp, struct esp_survey *ret, struct error *error)
+{
+	const struct sim *sim = sim_of(machine);
+
+	(void)esp, (void)error;
+	ret->device = strdup("/dev/vda1");
+	ret->misplaced = sim->esp_misplaced ? strdup(sim->esp_misplaced) : NULL;
+	ret->degraded = sim->esp_degraded ? strdup(sim->esp_degraded) : NULL;
+	return 0;
+}
+
 /* Files here are found in any case: there is none but what a test says. */
 static int sim_esp_clash(
 	struct machine *machine, struct esp *esp, const char *path, char **ret, struct error *error)
@@ -617,6 +629,7 @@ static const struct machine_ops ops = {
 	.esp_space = sim_esp_space,
 	.esp_location = sim_esp_location,
 	.esp_twin = sim_esp_twin,
+	.esp_survey = sim_esp_survey,
 	.esp_clash = sim_esp_clash,
 	.esp_close = sim_esp_close,
 	.lock = sim_lock,

@@ -288,7 +288,7 @@ static void test_healthy(void **unused)
 		report = examine(&patient);
 		print_report(report);
 		assert_int_equal(report->worst, OK);
-		assert_int_equal(report->check_count, 20);
+		assert_true(report->check_count > 20);
 	}
 }
 

@@ -89,6 +89,28 @@ static void lost(struct patient *patient)
 	sim_put_file(patient->sim, BOOTX ".new.lost3", TEXT("half"));
 }
 
+static void misplaced(struct patient *patient)
+{
+	patient->sim->esp_misplaced = "[esp] partuuid = 1 is /dev/vdb1";
+}
+
+static void degraded(struct patient *patient)
+{
+	patient->sim->esp_degraded = "/dev/md0";
+}
+
+static int nowhere(
+	struct machine *machine, struct esp *esp, struct esp_location *ret, struct error *error)
+{
+	(void)machine, (void)esp, (void)ret;
+	return error_failed(error, ENODATA, "cannot tell which partition");
+}
+
+static void location_unknown(struct patient *patient)
+{
+	patient->ops.esp_location = nowhere;
+}
+
 static void clash(struct patient *patient)
 {
 	patient->sim->esp_clash = "\"METROPOLIS\" and \"metropolis\" in /EFI";
@@ -298,6 +320,11 @@ static const struct patient_case cases[] = {
 	{ no_access_to_esp, "slot-a", WARNING, "without the EFI System Partition" },
 	{ no_access_to_esp, "entry-b", OK, "starts slot B" },
 	{ no_esp, "esp", PROBLEM, "no ESP" },
+	{ nothing, "esp-location", OK, "partition 1, in use as /dev/vda1" },
+	{ misplaced, "esp-location", PROBLEM, "[esp] partuuid = 1 is /dev/vdb1" },
+	{ degraded, "esp-location", WARNING, "/dev/md0 lacks a member" },
+	{ location_unknown, "esp-location", PROBLEM, "cannot tell which partition" },
+	{ no_esp, "esp-location", WARNING, "without the EFI System Partition" },
 	{ nothing, "esp-writable", OK, "written to" },
 	{ read_only, "esp-writable", OK, "remounted" },
 	{ read_only_for_good, "esp-writable", PROBLEM, "read-only" },
@@ -312,6 +339,7 @@ static const struct patient_case cases[] = {
 	{ harmless_name, "esp-leftovers", OK, "left anything" },
 	{ leftover, "esp-leftovers", WARNING, "boot-a.efi.new" },
 	{ folders_denied, "esp-leftovers", WARNING, "Permission denied" },
+	{ lost, "esp-leftovers", PROBLEM, "on /dev/vda1" },
 	{ lost, "esp-leftovers", PROBLEM, "/EFI/BOOT/BOOTX64.EFI.new.lost3" },
 	{ nothing, "removable-path", OK, "starts slot B" },
 	{ trial, "removable-path", OK, "starts slot B" },

@@ -74,6 +74,16 @@ static inline void tree_text(struct tree *tree, const char *path, const char *te
 	tree_write(tree, path, text, strlen(text));
 }
 
+/** Cuts the file off, or fills it up with zeroes. */
+static inline void tree_resize(struct tree *tree, const char *path, off_t size)
+{
+	int fd = openat(tree->fd, path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		abort();
+	close(fd);
+}
+
 static inline void tree_link(struct tree *tree, const char *target, const char *path)
 {
 	tree_make_parents(tree, path);

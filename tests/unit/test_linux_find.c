@@ -14,84 +14,8 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "linux_gpt_image.h"
-#include "linux_tree.h"
+#include "linux_sysfs.h"
 #include "machine/linux_private.h"
-
-#define ESP_TYPE   "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-#define DATA_TYPE  "0fc63daf-8483-4772-8e79-3d69d8477de4"
-#define SLOT_LABEL "METROPOLIS-SYSTEM-A"
-
-struct fixture {
-	struct tree tree;
-	struct root_dir root;
-	struct error error;
-};
-
-static void fixture_make(struct fixture *f)
-{
-	memset(f, 0, sizeof(*f));
-	tree_make(&f->tree);
-	f->root = (struct root_dir){ f->tree.fd, true, f->tree.path };
-	tree_folder(&f->tree, "sys/class/block");
-	tree_folder(&f->tree, "sys/dev/block");
-	tree_folder(&f->tree, "dev");
-}
-
-/* A block device in sysfs as Linux shows it. disk NULL: it is one. */
-static void add_device(struct fixture *f, const char *disk, const char *name, unsigned int major,
-	unsigned int minor, const char *uevent)
-{
-	char path[512], target[256], text[1024];
-
-	snprintf(target, sizeof(target), "sys/devices/pci0/block/%s%s%s", disk ? disk : "",
-		disk ? "/" : "", name);
-	snprintf(path, sizeof(path), "%s/uevent", target);
-	snprintf(text, sizeof(text), "MAJOR=%u\nMINOR=%u\nDEVNAME=%s\nDEVTYPE=%s\nDISKSEQ=1\n%s",
-		major, minor, name, disk ? "partition" : "disk", uevent);
-	tree_text(&f->tree, path, text);
-	snprintf(path, sizeof(path), "sys/class/block/%s", name);
-	snprintf(text, sizeof(text), "../../%s", target + 4);
-	tree_link(&f->tree, text, path);
-	snprintf(path, sizeof(path), "sys/dev/block/%u:%u", major, minor);
-	tree_link(&f->tree, text, path);
-}
-
-static void add_text(struct fixture *f, const char *name, const char *file, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "sys/class/block/%s/%s", name, file);
-	tree_make_parents(&f->tree, path);
-	tree_text(&f->tree, path, text);
-}
-
-static void add_extent(struct fixture *f, const char *name, const char *start, const char *size)
-{
-	add_text(f, name, "start", start);
-	add_text(f, name, "size", size);
-}
-
-static void add_slave(struct fixture *f, const char *name, const char *slave)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "sys/class/block/%s/slaves/%s", name, slave);
-	tree_link(&f->tree, "/nowhere", path);
-}
-
-static void add_disk_image(struct fixture *f, const char *name, uint32_t sector,
-	const struct gpt_partition *partitions, size_t count)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "dev/%s", name);
-	tree_text(&f->tree, path, "");
-	fd = openat(f->tree.fd, path, O_RDWR | O_CLOEXEC);
-	gpt_write(fd, 8 << 20, sector, partitions, count);
-	close(fd);
-}
 
 static void test_block_read(void **state)
 {
@@ -366,36 +290,6 @@ static const struct gpt_partition two_esps[] = {
 	{ 2, 128, 64, ESP_TYPE, "8b7a5c1e-0000-4000-8000-000000000012", "ESP 2" },
 };
 
-static void add_esp_disk(struct fixture *f, const char *disk, unsigned int minor,
-	const struct gpt_partition *partitions)
-{
-	char name[32];
-
-	add_device(f, NULL, disk, 8, minor, "");
-	for (unsigned int n = 1; n <= 2; n++) {
-		char uevent[32], start[32];
-
-		snprintf(name, sizeof(name), "%s%u", disk, n);
-		snprintf(uevent, sizeof(uevent), "PARTN=%u\n", n);
-		snprintf(start, sizeof(start), "%u\n", 64 * n);
-		add_device(f, disk, name, 8, minor + n, uevent);
-		add_extent(f, name, start, "64\n");
-	}
-	add_disk_image(f, disk, 512, partitions, 2);
-}
-
-static int esp(struct fixture *f, dev_t below_root, const char *mountinfo, const char *beside,
-	struct block_facts *ret)
-{
-	AUTO_BLOCKS struct block_list stack = { 0 };
-	AUTO_MOUNTS struct mount_list mounts = { 0 };
-
-	assert_int_equal(mounts_parse(mountinfo, &mounts, NULL), 0);
-	if (below_root)
-		assert_int_equal(find_stack(&f->root, below_root, &stack, &f->error), 0);
-	return find_esp(&f->root, &stack, &mounts, beside, ret, &f->error);
-}
-
 static void test_find_esp(void **state)
 {
 	static const char mounted[] = "1 1 8:33 / /efi rw - vfat /dev/sdc1 rw\n";
@@ -427,8 +321,8 @@ static void test_find_esp(void **state)
 	add_esp_disk(&f, "sdc", 32, two_esps);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct block_facts facts;
-		int r = esp(&f, cases[i].root ? makedev(8, cases[i].root) : 0, cases[i].mountinfo,
-			cases[i].beside, &facts);
+		int r = seek_esp(&f, cases[i].root ? makedev(8, cases[i].root) : 0,
+			cases[i].mountinfo, cases[i].beside, &facts);
 
 		if (r != cases[i].r)
 			fail_msg("%s: %d (%s)", cases[i].what, r, f.error.text);
@@ -510,9 +404,9 @@ static void test_find_esp_under_lvm(void **state)
 	}
 	tree_link(&f.tree, "../dm-0", "dev/vg/system-A");
 	assert_int_equal(root_stat(&f.root, "/dev/vg/system-A", &status), 0);
-	assert_int_equal(esp(&f, makedev(8, 2), "", "/dev/vg/system-A", &facts), 0);
+	assert_int_equal(seek_esp(&f, makedev(8, 2), "", "/dev/vg/system-A", &facts), 0);
 	assert_string_equal(facts.name, "sdb1");
-	assert_int_equal(esp(&f, makedev(8, 2), "", "/dev/absent", &facts), 0);
+	assert_int_equal(seek_esp(&f, makedev(8, 2), "", "/dev/absent", &facts), 0);
 	assert_string_equal(facts.name, "sda1");
 	tree_remove(&f.tree);
 }
@@ -521,6 +415,7 @@ static void test_find_esp_under_lvm(void **state)
 static void test_find_twin(void **state)
 {
 	struct block_facts facts = { 0 }, twin = { 0 };
+	const struct block_list none = { 0 };
 	struct fixture f;
 	bool found = true;
 
@@ -528,11 +423,11 @@ static void test_find_twin(void **state)
 	fixture_make(&f);
 	add_esp_disk(&f, "sda", 0, one_esp);
 	add_esp_disk(&f, "sdb", 16, two_esps);
-	assert_int_equal(esp(&f, makedev(8, 2), "", NULL, &facts), 0);
-	assert_int_equal(find_twin(&f.root, &facts, &twin, &found, &f.error), 0);
+	assert_int_equal(seek_esp(&f, makedev(8, 2), "", NULL, &facts), 0);
+	assert_int_equal(find_twin(&f.root, &facts, &none, &twin, &found, &f.error), 0);
 	assert_false(found);
 	add_esp_disk(&f, "sdc", 32, one_esp);
-	assert_int_equal(find_twin(&f.root, &facts, &twin, &found, &f.error), 0);
+	assert_int_equal(find_twin(&f.root, &facts, &none, &twin, &found, &f.error), 0);
 	assert_true(found);
 	assert_string_equal(twin.name, "sdc1");
 	tree_remove(&f.tree);
@@ -552,7 +447,7 @@ static void test_find_no_esp(void **state)
 	fixture_make(&f);
 	add_esp_disk(&f, "sda", 0, none);
 	/* Neither its label nor a FAT mounted at its usual place makes one of it. */
-	assert_int_equal(esp(&f, makedev(8, 2), "1 1 8:1 / /boot rw - vfat /dev/sda1 rw\n",
+	assert_int_equal(seek_esp(&f, makedev(8, 2), "1 1 8:1 / /boot rw - vfat /dev/sda1 rw\n",
 				 "PARTLABEL=" SLOT_LABEL, &facts),
 		-ENODEV);
 	assert_non_null(strstr(f.error.text, "no EFI System Partition found (2 partitions seen)"));
@@ -572,12 +467,12 @@ static void test_find_esp_unreadable(void **state)
 	add_device(&f, "vda", "vda1", 254, 1, "PARTN=1\n");
 	add_device(&f, "vda", "vda2", 254, 2, "PARTN=2\n");
 	assert_int_equal(
-		esp(&f, 0, "1 1 254:1 / /boot/efi rw - vfat /dev/vda1 rw\n", NULL, &facts), 0);
+		seek_esp(&f, 0, "1 1 254:1 / /boot/efi rw - vfat /dev/vda1 rw\n", NULL, &facts), 0);
 	assert_string_equal(facts.name, "vda1");
 	assert_int_equal(
-		esp(&f, 0, "1 1 254:1 / /mnt rw - vfat /dev/vda1 rw\n", NULL, &facts), none);
+		seek_esp(&f, 0, "1 1 254:1 / /mnt rw - vfat /dev/vda1 rw\n", NULL, &facts), none);
 	assert_int_equal(
-		esp(&f, 0, "1 1 254:1 / /boot rw - ext4 /dev/vda1 rw\n", NULL, &facts), none);
+		seek_esp(&f, 0, "1 1 254:1 / /boot rw - ext4 /dev/vda1 rw\n", NULL, &facts), none);
 	tree_remove(&f.tree);
 }
 

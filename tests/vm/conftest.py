@@ -27,6 +27,7 @@ NEEDED = {
     "/usr/sbin/cryptsetup": "cryptsetup-bin",
     "/usr/sbin/dmsetup": "dmsetup",
     "/usr/sbin/lvm": "lvm2",
+    "/usr/sbin/mdadm": "mdadm",
     "mcopy": "mtools",
     "openssl": "openssl",
 }
