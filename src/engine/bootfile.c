@@ -14,6 +14,7 @@
 #include "fetch/fetcher.h"
 #include "format/manifest.h"
 #include "machine/machine.h"
+#include "maker/treematch.h"
 
 #define READ_SIZE (256u << 10)
 
@@ -107,7 +108,9 @@ static int bind_to(
 			slot_letter(named), slot_letter(slot));
 	if (r == 0)
 		r = cmdline_verity(cmdline, &file->verity, error);
-	if (r == 0 && count == 0 && named == SLOT_NONE && !file->verity.root_hash[0])
+	if (r == 0)
+		treematch_tell_foreign(&file->verity, &context->observer.report);
+	if (r == 0 && count == 0 && named == SLOT_NONE && file->verity.count == 0)
 		report_warning(&context->observer.report,
 			"the UKI's command line has neither the placeholder %s nor a root hash: "
 			"it is written unchanged, and nothing tells it which slot is its own: %s",

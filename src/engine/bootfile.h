@@ -23,7 +23,7 @@ struct bootfile {
 	struct buffer bytes;          /* as it goes to the ESP */
 	struct uki uki;               /* borrows `bytes` */
 	char *version;                /* owned; NULL: none stated */
-	struct cmdline_verity verity; /* what the command line says of the image */
+	struct cmdline_verity verity; /* what the command line says of the image's tree */
 	struct state_content payload; /* as it came */
 	struct state_content bound;   /* as it goes to the ESP */
 	bool found;                   /* it was on the machine already */

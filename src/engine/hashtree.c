@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "machine/machine.h"
 #include "maker/treebuild.h"
+#include "maker/treematch.h"
 
 #define AHEAD_SIZE (64u << 10)
 
@@ -16,7 +17,7 @@
 struct hashtree {
 	struct machine *machine;
 	struct partition *partition;
-	const struct verify_tree *tree;
+	const struct verity_tree *tree;
 	struct verity_layout layout;
 	struct sha256 *hash;
 	uint8_t *blocks;                    /* one hash block per level */
@@ -44,7 +45,7 @@ static int check_extent(const struct hashtree *hashtree, uint64_t size, struct e
 DEFINE_CLEANUP(hashtree_freep, struct hashtree *, hashtree_free)
 
 int hashtree_new(struct machine *machine, struct partition *partition, uint64_t size,
-	const struct verify_tree *tree, struct hashtree **ret, struct error *error)
+	const struct verity_tree *tree, struct hashtree **ret, struct error *error)
 {
 	CLEANUP(hashtree_freep) struct hashtree *hashtree = calloc(1, sizeof(*hashtree));
 	uint32_t block = tree->verity.hash_block_size;
@@ -177,25 +178,4 @@ int hashtree_check(struct hashtree *hashtree, uint64_t offset, const uint8_t *da
 			return r;
 	}
 	return 0;
-}
-
-int hashtree_check_top(struct machine *machine, struct partition *partition, uint64_t size,
-	const struct verify_tree *tree, struct error *error)
-{
-	CLEANUP(hashtree_freep) struct hashtree *hashtree = NULL;
-	AUTO_FREE uint8_t *block = NULL;
-	int r;
-
-	r = hashtree_new(machine, partition, size, tree, &hashtree, error);
-	if (r < 0)
-		return r;
-	if (hashtree->layout.level_count > 0)
-		return load_block(hashtree, hashtree->layout.level_count - 1, 0, error);
-	/* One data block, which is all there is. */
-	block = aligned_new(tree->verity.data_block_size);
-	if (!block)
-		return error_memory(error);
-	r = machine->ops->partition_read(
-		machine, partition, 0, block, tree->verity.data_block_size, error);
-	return r < 0 ? r : hashtree_check(hashtree, 0, block, tree->verity.data_block_size, error);
 }

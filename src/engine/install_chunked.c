@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "engine/context.h"
 #include "engine/converge.h"
-#include "engine/hashtree.h"
 #include "engine/image.h"
 #include "engine/install_private.h"
 #include "engine/payload.h"
@@ -19,6 +18,7 @@
 #include "engine/verify.h"
 #include "fetch/fetcher.h"
 #include "machine/machine.h"
+#include "maker/treematch.h"
 
 /** The running slot's blocks. */
 struct running {
@@ -65,20 +65,6 @@ static int fetch_boot(struct install *install, struct error *error)
 		boot->payload, &boot->map, &install->boot.bytes, error);
 }
 
-/* UKI and manifest must name one root hash. */
-static int check_lock_step(const struct install *install, struct error *error)
-{
-	const char *named = install->boot.verity.root_hash;
-	const char *wanted = install->chunked.system.payload->root_hash;
-
-	if (!*named || !*wanted || strcmp(named, wanted) == 0)
-		return 0;
-	return error_set(error, ERROR_REFUSED, EBADMSG,
-		"UKI and image do not belong together: the UKI's command line names the root hash "
-		"%s, the manifest %s",
-		named, wanted);
-}
-
 static int get_boot(struct install *install, struct error *error)
 {
 	const char *name = install->chunked.boot.payload->name;
@@ -92,7 +78,8 @@ static int get_boot(struct install *install, struct error *error)
 		return r;
 	install->boot.found = found;
 	install->result->boot_size = install->boot.bytes.size;
-	return check_lock_step(install, error);
+	return treematch_check_manifest(
+		&install->boot.verity, install->chunked.system.payload->root_hash, error);
 }
 
 /* --- the image --- */
@@ -228,15 +215,12 @@ static int write_image(struct install *install, struct converge *converge, struc
 /* The tree in the image, as far as its top: every block below has a signed digest. */
 static int check_tree(struct install *install, const struct image *image, struct error *error)
 {
-	const struct cmdline_verity *named = &install->boot.verity;
-	const struct report *report = &install->context->observer.report;
-	struct verify_tree tree;
+	struct verity_tree tree;
+	bool found;
 	int r;
 
-	if (!verify_find_tree(named, image, report, &tree))
-		return 0;
-	r = hashtree_check_top(install->context->machine, target_partition(install->target),
-		image->size, &tree, error);
+	r = verify_find_tree(install->context, install->target, image, &install->boot.verity, &tree,
+		&found, error);
 	if (r == -EBADMSG && error)
 		error->kind = ERROR_REFUSED;
 	return r;

@@ -8,13 +8,16 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "engine/context.h"
+#include "engine/image.h"
 #include "engine/install_private.h"
 #include "engine/stream.h"
 #include "engine/target.h"
 #include "engine/verify.h"
 #include "engine/writer.h"
 #include "fetch/fetcher.h"
+#include "maker/treematch.h"
 
 #define READ_SIZE (256u << 10)
 
@@ -52,13 +55,18 @@ static int pass_on(struct install *install, uint8_t *scratch, size_t *ret_got, s
 	return r < 0 || scratch ? r : stream_commit(stream, *ret_got, error);
 }
 
-/* A table on the command line says all of the tree beforehand, if the boot file came first. */
+/*
+ * A table on the command line says all of the tree beforehand, if the boot file came first. Of two
+ * trees, only what came tells which one it is.
+ */
 static int expect_tree(struct install *install, struct error *error)
 {
 	const struct cmdline_verity *named = &install->boot.verity;
-	struct verify_tree tree;
+	struct verity_tree tree = { 0 };
 
-	if (!verify_tree_of_table(named, &tree) || !verify_tree_set_root(&tree, named))
+	if (named->count != 1 || !cmdline_tree_of_table(&named->trees[0], &tree.verity, &tree.start)
+		|| strcmp(tree.verity.algorithm, "sha256") != 0
+		|| !text_unhex(named->trees[0].root_hash, tree.root_hash, SHA256_SIZE))
 		return 0;
 	return stream_expect_tree(install->stream, &tree, error);
 }
@@ -136,14 +144,19 @@ static int read_payloads(struct install *install, struct error *error)
 static int verify(struct install *install, struct error *error)
 {
 	const struct image *image = stream_image(install->stream);
-	struct verify_tree tree;
-	bool found = !image->tree_checked
-		     && verify_find_tree(&install->boot.verity, image,
-			     &install->context->observer.report, &tree);
-	int r;
+	struct verity_tree tree;
+	bool found = false;
+	int r = 0;
 
-	r = verify_image(install->context, target_partition(install->target), image,
-		found ? &tree : NULL, error);
+	if (!image->tree_checked)
+		r = verify_find_tree(install->context, install->target, image,
+			&install->boot.verity, &tree, &found, error);
+	/* By now it was written: not refused, but failed. */
+	if (r == -EBADMSG && error)
+		error->kind = ERROR_FAILED;
+	if (r == 0)
+		r = verify_image(install->context, target_partition(install->target), image,
+			found ? &tree : NULL, error);
 	if (r < 0)
 		error_prefix(error, "slot %c, %s", slot_letter(install->slot),
 			target_device(install->target));

@@ -78,7 +78,7 @@ int stream_open(struct target *target, struct stream **ret, struct error *error)
 	return 0;
 }
 
-int stream_expect_tree(struct stream *stream, const struct verify_tree *tree, struct error *error)
+int stream_expect_tree(struct stream *stream, const struct verity_tree *tree, struct error *error)
 {
 	int r = treestream_new(tree, &stream->writer.tree, error);
 

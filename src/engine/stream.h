@@ -8,7 +8,7 @@ struct error;
 struct image;
 struct stream;
 struct target;
-struct verify_tree;
+struct verity_tree;
 
 /**
  * An image that is streamed into the target from its first byte to its last. What the target holds
@@ -22,7 +22,7 @@ int stream_open(struct target *target, struct stream **ret, struct error *error)
  * What comes is checked against this tree at once. Before the first byte; to no effect when the
  * tree does not lie behind its data.
  */
-int stream_expect_tree(struct stream *stream, const struct verify_tree *tree, struct error *error);
+int stream_expect_tree(struct stream *stream, const struct verity_tree *tree, struct error *error);
 
 /** Room for the next bytes of the image, borrowed until stream_commit(). Waits for it. */
 int stream_room(struct stream *stream, uint8_t **ret, size_t *ret_size, struct error *error);

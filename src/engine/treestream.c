@@ -8,8 +8,8 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "engine/hashtree.h"
 #include "maker/treebuild.h"
+#include "maker/treematch.h"
 
 /*
  * The tree is built from the data and its root compared with the one that the UKI names. Behind the
@@ -17,7 +17,7 @@
  * digest of all its blocks is kept, not the blocks.
  */
 struct treestream {
-	struct verify_tree tree;
+	struct verity_tree tree;
 	struct verity_layout layout;
 	uint64_t data_end, tree_end; /* bytes of the image */
 	uint64_t offset;             /* bytes that came */
@@ -58,7 +58,7 @@ static int lay_out(struct treestream *stream, struct error *error)
 	return 0;
 }
 
-int treestream_new(const struct verify_tree *tree, struct treestream **ret, struct error *error)
+int treestream_new(const struct verity_tree *tree, struct treestream **ret, struct error *error)
 {
 	CLEANUP(treestream_freep) struct treestream *stream = calloc(1, sizeof(*stream));
 	int r;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 struct error;
-struct verify_tree;
+struct verity_tree;
 
 /**
  * Checks an image against its dm-verity hash tree while it goes by, for those who know where the
@@ -17,7 +17,7 @@ struct treestream;
  * `tree` is copied. *ret belongs to the caller (treestream_free). -EOPNOTSUPP: the tree does not
  * lie behind its data; -EBADMSG: it cannot be.
  */
-int treestream_new(const struct verify_tree *tree, struct treestream **ret, struct error *error);
+int treestream_new(const struct verity_tree *tree, struct treestream **ret, struct error *error);
 
 /**
  * The next `size` bytes of the image: a multiple of 1 MiB but for the last ones. -EBADMSG: UKI and

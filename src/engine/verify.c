@@ -7,14 +7,16 @@
 
 #include <isa-l/crc64.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
-#include "base/report.h"
-#include "base/text.h"
 #include "engine/context.h"
 #include "engine/crew.h"
+#include "engine/hashtree.h"
+#include "engine/image.h"
+#include "engine/target.h"
 #include "engine/writer.h"
-#include "format/cmdline.h"
 #include "machine/machine.h"
+#include "maker/treematch.h"
 
 #define PIECE_CHUNKS 8u /* that a thread takes at once: their hashes are read together */
 
@@ -70,7 +72,7 @@ static int check_piece(
 }
 
 static int add_hand(
-	struct verify *verify, size_t hand, const struct verify_tree *tree, struct error *error)
+	struct verify *verify, size_t hand, const struct verity_tree *tree, struct error *error)
 {
 	verify->data[hand] = aligned_new(CHUNK_SIZE);
 	if (!verify->data[hand])
@@ -82,7 +84,7 @@ static int add_hand(
 }
 
 int verify_image(struct context *context, struct partition *partition, const struct image *image,
-	const struct verify_tree *tree, struct error *error)
+	const struct verity_tree *tree, struct error *error)
 {
 	struct verify verify = { .context = context, .partition = partition, .image = image };
 	const uint64_t pieces = (count_chunks(image) + PIECE_CHUNKS - 1) / PIECE_CHUNKS;
@@ -108,34 +110,23 @@ int verify_image(struct context *context, struct partition *partition, const str
 	return r;
 }
 
-bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret)
+static int read_target(void *opaque, uint64_t offset, void *data, size_t size, struct error *error)
 {
-	return cmdline_verity_tree(table, &ret->verity, &ret->start);
+	return target_read(opaque, offset, data, size, error);
 }
 
-bool verify_tree_set_root(struct verify_tree *tree, const struct cmdline_verity *named)
+int verify_find_tree(struct context *context, struct target *target, const struct image *image,
+	const struct cmdline_verity *named, struct verity_tree *ret, bool *ret_found,
+	struct error *error)
 {
-	return strcmp(tree->verity.algorithm, "sha256") == 0
-	       && text_unhex(named->root_hash, tree->root_hash, sizeof(tree->root_hash));
-}
+	const struct verity_tree seen = { .verity = image->verity, .start = image->tree };
+	const struct treematch_image read = {
+		.name = target_device(target),
+		.size = image->size,
+		.read = read_target,
+		.opaque = target,
+	};
 
-bool verify_find_tree(const struct cmdline_verity *named, const struct image *image,
-	const struct report *report, struct verify_tree *ret)
-{
-	if (!named->root_hash[0])
-		return false;
-	ret->start = image->tree;
-	ret->verity = image->verity;
-	if (!image->has_verity
-		&& (!verify_tree_of_table(named, ret) || ret->start >= image->size)) {
-		report_note(report,
-			"The UKI names a root hash, but the image carries no hash tree: what was "
-			"written is checked by its SHA-256 only");
-		return false;
-	}
-	if (verify_tree_set_root(ret, named))
-		return true;
-	report_note(report, "The image's hash tree uses %s and is not verified here",
-		ret->verity.algorithm);
-	return false;
+	return treematch(&read, named, image->has_verity ? &seen : NULL, &context->observer.report,
+		ret, ret_found, error);
 }

@@ -3,14 +3,13 @@
 
 #include <stdbool.h>
 
-#include "engine/hashtree.h"
-
 struct cmdline_verity;
 struct context;
 struct error;
 struct image;
 struct partition;
-struct report;
+struct target;
+struct verity_tree;
 
 /**
  * Reads the image back from the medium and checks that it is what was written and, with `tree`
@@ -20,18 +19,12 @@ struct report;
  * -ECANCELED.
  */
 int verify_image(struct context *context, struct partition *partition, const struct image *image,
-	const struct verify_tree *tree, struct error *error);
-
-/** Fills *ret but for the root hash from a dm-mod.create table. False: there is none, or not so. */
-bool verify_tree_of_table(const struct cmdline_verity *table, struct verify_tree *ret);
+	const struct verity_tree *tree, struct error *error);
 
 /**
- * The tree that the image must be checked against: the UKI names its root hash, and it lies behind
- * a superblock in the image, else where the UKI's table says. False: none; if there should be one,
- * it is said.
+ * Which of the trees that the UKI's command line names (`named`) the image on the target carries:
+ * treematch(), with its messages and errors.
  */
-bool verify_find_tree(const struct cmdline_verity *named, const struct image *image,
-	const struct report *report, struct verify_tree *ret);
-
-/** Sets the root hash that the command line names. False: it, or the tree, is not of SHA-256. */
-bool verify_tree_set_root(struct verify_tree *tree, const struct cmdline_verity *named);
+int verify_find_tree(struct context *context, struct target *target, const struct image *image,
+	const struct cmdline_verity *named, struct verity_tree *ret, bool *ret_found,
+	struct error *error);

@@ -28,15 +28,15 @@ int cmdline_slot(const char *cmdline, const char *pattern, enum slot *ret, struc
 int cmdline_bind(uint8_t *bytes, size_t size, const char *placeholder, const char *bound,
 	size_t *ret_count, struct error *error);
 
-/**
- * The dm-verity root hash that the command line names: `roothash=`, `usrhash=`, or the hash in a
- * `verity` target of `dm-mod.create="…"` (Documentation/admin-guide/device-mapper/dm-init.rst and
- * verity.rst).
- */
-struct cmdline_verity {
-	char root_hash[129];      /* lower-case hex; "" when none is named */
-	bool table;               /* the fields below are known (dm-mod.create, hash format 1, data
-				     and hash tree on one device) */
+/** More dm-verity trees than that are refused. */
+#define CMDLINE_TREES_MAX 8
+
+/** A dm-verity tree that the command line names. */
+struct cmdline_tree {
+	char root_hash[129]; /* lower-case hex of 16 to 64 bytes */
+	uint64_t superblock; /* where it lies, in bytes, if that is said (hash-offset=); else 0 */
+	bool table;          /* the fields below are known (dm-mod.create, hash format 1, data
+				and hash tree on one device) */
 	uint32_t data_block_size; /* bytes */
 	uint32_t hash_block_size; /* bytes */
 	uint64_t data_blocks;
@@ -45,15 +45,32 @@ struct cmdline_verity {
 	char salt[513]; /* hex, "-" for none as in the table */
 };
 
+/** All of them; no two have one root hash. */
+struct cmdline_verity {
+	struct cmdline_tree trees[CMDLINE_TREES_MAX];
+	size_t count;
+	bool flatcar; /* verity.usrhash= is there: of Flatcar's initrd, and none of the trees */
+};
+
 /**
- * 0 and *ret (root_hash "" when the command line names none). -EINVAL when it names two different
- * root hashes, one that is not hex of 32 to 64 bytes, or a verity target that is not one. -ENOMEM.
+ * The trees that the command line names: as systemd-veritysetup-generator(8) reads `roothash=`,
+ * `usrhash=` and their options (of one key the last counts, nothing for a value is none, and `rd.`
+ * may stand before a key, for they are read in the initrd), and as the kernel reads
+ * `dm-mod.create="…"` (Documentation/admin-guide/device-mapper/dm-init.rst and verity.rst).
+ * -EINVAL: a root hash that is not hex of 16 to 64 bytes, a verity target that is not one, too many
+ * of them. -ENOMEM.
  */
 int cmdline_verity(const char *cmdline, struct cmdline_verity *ret, struct error *error);
+
+/** Whether this root hash (lower-case hex) is one of them. */
+bool cmdline_verity_names(const struct cmdline_verity *verity, const char *root_hash);
+
+/** "the root hash X" or "the root hashes X and Y", owned by the caller. NULL: out of memory. */
+char *cmdline_verity_text(const struct cmdline_verity *verity);
 
 /**
  * The hash tree that a table describes: *ret_start is its byte offset on the hash device. False
  * when there is no table, or one that cannot be so.
  */
-bool cmdline_verity_tree(
-	const struct cmdline_verity *table, struct verity *ret, uint64_t *ret_start);
+bool cmdline_tree_of_table(
+	const struct cmdline_tree *tree, struct verity *ret, uint64_t *ret_start);

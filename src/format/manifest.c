@@ -208,18 +208,26 @@ static int read_slot(const json_t *object, struct manifest_payload *payload, str
 	return 0;
 }
 
+bool manifest_takes_root_hash(const char *root_hash)
+{
+	uint8_t bytes[64];
+	size_t size = strlen(root_hash) / 2;
+
+	return (size == 32 || size == 48 || size == 64) && text_unhex(root_hash, bytes, size);
+}
+
 static int read_verity(const json_t *object, struct manifest_payload *payload, struct error *error)
 {
 	const json_t *verity = json_object_get(object, "verity");
 	const char *hash = json_string_value(json_object_get(verity, "root_hash"));
 	uint8_t bytes[64];
-	size_t size = hash ? strlen(hash) / 2 : 0;
 
 	if (!verity)
 		return 0;
-	if (!hash || (size != 32 && size != 48 && size != 64) || !text_unhex(hash, bytes, size))
+	if (!hash || !manifest_takes_root_hash(hash))
 		return bad_key("verity", "{\"root_hash\": 64, 96 or 128 hex digits}", error);
-	text_hex(bytes, size, payload->root_hash);
+	text_unhex(hash, bytes, strlen(hash) / 2);
+	text_hex(bytes, strlen(hash) / 2, payload->root_hash);
 	return 0;
 }
 

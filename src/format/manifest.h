@@ -89,6 +89,9 @@ bool manifest_role_known(const char *role);
 const struct manifest_payload *manifest_find(
 	const struct manifest *manifest, const char *role, enum slot slot);
 
+/** Whether it is one that a manifest can give for a payload: 64, 96 or 128 hex digits. */
+bool manifest_takes_root_hash(const char *root_hash);
+
 /**
  * Seconds since 1970 of a RFC 3339 time in UTC with whole seconds: "2026-11-23T10:00:00Z", years
  * 1970 … 9999. False if `text` is anything else.

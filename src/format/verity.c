@@ -84,6 +84,17 @@ int verity_parse(struct span bytes, struct verity *ret, struct error *error)
 	return 0;
 }
 
+bool verity_tree_start(const struct verity *verity, uint64_t superblock, uint64_t *ret)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(
+		    superblock, VERITY_SUPERBLOCK_SIZE + verity->hash_block_size - 1, &end))
+		return false;
+	*ret = end - end % verity->hash_block_size;
+	return true;
+}
+
 /* How often 2 fits: floor(log2(value)). */
 static unsigned log2_of(uint64_t value)
 {

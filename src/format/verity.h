@@ -53,6 +53,12 @@ static inline bool verity_is_superblock(const uint8_t *block)
 int verity_parse(struct span bytes, struct verity *ret, struct error *error);
 
 /**
+ * Where the tree of a superblock at byte `superblock` starts: in the next hash block behind it
+ * (cryptsetup's VERITY_hash_offset_block()). False when that overflows.
+ */
+bool verity_tree_start(const struct verity *verity, uint64_t superblock, uint64_t *ret);
+
+/**
  * Lays the tree out for digests of `digest_size` bytes, as verity_ctr() of the kernel does.
  * -EBADMSG when it overflows 64 bits of bytes, is empty, or the digest or a block has no valid
  * size.

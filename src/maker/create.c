@@ -20,6 +20,7 @@
 #include "maker/output.h"
 #include "maker/pack.h"
 #include "maker/tree.h"
+#include "maker/treematch.h"
 #include "source/bundle.h"
 
 #define BOOT_FILE_MAX      (256u << 20) /* bytes; install takes no larger one */
@@ -39,7 +40,7 @@ struct create {
 	struct content boot;
 	struct buffer uki_bytes;
 	struct uki uki;
-	struct tree tree;
+	struct verity_tree tree;
 	bool has_tree;
 	char root_hash[129];
 	struct output output;
@@ -155,8 +156,8 @@ static int match(struct create *create, struct error *error)
 
 	r = uki_cmdline(&create->uki, &cmdline, error);
 	if (r == 0)
-		r = tree_find(&create->image, cmdline, create->options->uki, create->observer,
-			&create->tree, &create->has_tree, create->root_hash, error);
+		r = tree_find(&create->image, cmdline, create->observer, &create->tree,
+			&create->has_tree, create->root_hash, error);
 	return r;
 }
 
@@ -189,7 +190,7 @@ static uint16_t method_of(enum bistable_compression compression)
 static int pack(struct create *create, struct error *error)
 {
 	const struct bistable_bundle_options *options = create->options;
-	const struct tree *tree = create->has_tree ? &create->tree : NULL;
+	const struct verity_tree *tree = create->has_tree ? &create->tree : NULL;
 	struct pack_settings settings = {
 		.method = method_of(options->compression),
 		.level = options->level,

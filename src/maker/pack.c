@@ -17,6 +17,7 @@
 #include "maker/pipeline.h"
 #include "maker/tree.h"
 #include "maker/treebuild.h"
+#include "maker/treematch.h"
 
 #define PIECE_SIZE      (256u << 10) /* plain bytes that a thread takes at once, at least */
 #define THREADS_DEFAULT 16u          /* more only when asked for: each one takes memory */
@@ -37,7 +38,7 @@ struct piece {
 struct pack {
 	const struct content *content;
 	const struct pack_settings *settings;
-	const struct tree *tree; /* NULL: none */
+	const struct verity_tree *tree; /* NULL: none */
 	const char *phase;
 	size_t piece_size;
 	size_t frames_capacity;
@@ -304,7 +305,7 @@ static int pack_end(struct pack *pack, struct error *error)
 }
 
 int pack_content(const struct content *content, const struct pack_settings *settings,
-	const struct tree *tree, const char *phase, uint64_t *offset, struct packed *ret,
+	const struct verity_tree *tree, const char *phase, uint64_t *offset, struct packed *ret,
 	struct error *error)
 {
 	CLEANUP(pack_done)

@@ -9,7 +9,7 @@
 struct content;
 struct error;
 struct maker_observer;
-struct tree;
+struct verity_tree;
 
 /** How payloads are packed. */
 struct pack_settings {
@@ -39,7 +39,7 @@ struct packed {
  * 256 KiB (or a chunk, or data block, if larger) a thread, and the chunk map.
  */
 int pack_content(const struct content *content, const struct pack_settings *settings,
-	const struct tree *tree, const char *phase, uint64_t *offset, struct packed *ret,
+	const struct verity_tree *tree, const char *phase, uint64_t *offset, struct packed *ret,
 	struct error *error);
 void packed_done(struct packed *packed);
 

@@ -9,12 +9,14 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "format/cmdline.h"
+#include "format/manifest.h"
 #include "maker/content.h"
 #include "maker/maker.h"
 #include "maker/treebuild.h"
+#include "maker/treematch.h"
 
 #define SCAN_SIZE  (1u << 20)
-#define SCAN_BLOCK 4096u /* where a superblock can lie, as install looks for it */
+#define SCAN_BLOCK 512u /* where a superblock can lie: behind a data block */
 
 /* Whether a superblock at `offset` of the image speaks of the data before it. */
 static bool is_superblock(const uint8_t *bytes, uint64_t offset, struct verity *ret)
@@ -35,7 +37,7 @@ static bool scan_piece(const uint8_t *data, uint64_t offset, size_t size, struct
 
 /* From the end: a tree takes less than a hundredth of the image, and nothing much follows it. */
 static int find_superblock(const struct content *image, const struct maker_observer *observer,
-	struct tree *tree, bool *ret_found, struct error *error)
+	struct verity_tree *tree, bool *ret_found, struct error *error)
 {
 	AUTO_FREE uint8_t *data = malloc(SCAN_SIZE);
 	uint64_t end = image->size - image->size % SCAN_BLOCK;
@@ -56,112 +58,63 @@ static int find_superblock(const struct content *image, const struct maker_obser
 		*ret_found = scan_piece(data, end, size, &tree->verity);
 	}
 	if (*ret_found)
-		tree->start = tree->verity.data_blocks * tree->verity.data_block_size
-			      + tree->verity.hash_block_size;
+		*ret_found = verity_tree_start(&tree->verity,
+			tree->verity.data_blocks * tree->verity.data_block_size, &tree->start);
 	return 0;
 }
 
-static int check_extent(const struct tree *tree, const struct content *image, struct error *error)
+static int read_content(void *opaque, uint64_t offset, void *data, size_t size, struct error *error)
 {
-	uint64_t size = tree->layout.total_blocks * tree->verity.hash_block_size, end;
-
-	if (__builtin_add_overflow(tree->start, size, &end) || end > image->size
-		|| tree->verity.data_blocks * tree->verity.data_block_size > image->size)
-		return error_failed(error, EBADMSG,
-			"'%s' has %" PRIu64 " bytes and ends before its hash tree does: it is "
-			"truncated",
-			image->name, image->size);
-	return 0;
+	return content_read(opaque, offset, data, size, error);
 }
 
-/* The block whose hash is the root hash: the tree's first, or the only data block. */
-static int check_top(const struct tree *tree, const struct content *image, const char *uki_name,
-	struct error *error)
+/* Of more than one root hash, the image's is known by its tree alone. */
+static void take_root_hash(const struct cmdline_verity *named, const struct verity_tree *found,
+	char ret_root_hash[129])
 {
-	bool has_levels = tree->layout.level_count > 0;
-	uint32_t size = has_levels ? tree->verity.hash_block_size : tree->verity.data_block_size;
-	AUTO_FREE uint8_t *block = malloc(size);
-	AUTO_SHA256 struct sha256 *hash = NULL;
-	char found[SHA256_TEXT_SIZE], wanted[SHA256_TEXT_SIZE];
-	uint8_t digest[SHA256_SIZE];
-	int r;
+	const char *only = named->count == 1 ? named->trees[0].root_hash : "";
 
-	if (!block)
-		return error_memory(error);
-	r = sha256_new(&hash, error);
-	if (r == 0)
-		r = content_read(image, has_levels ? tree->start : 0, block, size, error);
-	if (r == 0)
-		r = treebuild_hash(&tree->verity, hash, block, size, digest, error);
-	if (r < 0 || memcmp(digest, tree->root_hash, SHA256_SIZE) == 0)
-		return r;
-	text_hex(digest, SHA256_SIZE, found);
-	text_hex(tree->root_hash, SHA256_SIZE, wanted);
-	return error_set(error, ERROR_REFUSED, EBADMSG,
-		"'%s' and '%s' do not belong together: the UKI's command line names the root hash "
-		"%s, the image's hash tree has %s",
-		uki_name, image->name, wanted, found);
+	if (found)
+		text_hex(found->root_hash, SHA256_SIZE, ret_root_hash);
+	else if (manifest_takes_root_hash(only))
+		memcpy(ret_root_hash, only, strlen(only) + 1);
+	else
+		*ret_root_hash = '\0';
 }
 
-/* Takes the place of the tree from a superblock, or else from the table on the command line. */
-static int locate(const struct content *image, const struct cmdline_verity *named,
-	const struct maker_observer *observer, struct tree *tree, bool *ret_found,
-	struct error *error)
-{
-	int r;
-
-	r = find_superblock(image, observer, tree, ret_found, error);
-	if (r < 0 || *ret_found)
-		return r;
-	*ret_found = cmdline_verity_tree(named, &tree->verity, &tree->start)
-		     && tree->start < image->size;
-	return 0;
-}
-
-int tree_find(const struct content *image, const char *cmdline, const char *uki_name,
-	const struct maker_observer *observer, struct tree *ret, bool *ret_found,
+int tree_find(const struct content *image, const char *cmdline,
+	const struct maker_observer *observer, struct verity_tree *ret, bool *ret_found,
 	char ret_root_hash[129], struct error *error)
 {
+	const struct treematch_image content = {
+		.name = image->name,
+		.size = image->size,
+		.read = read_content,
+		.opaque = (void *)image,
+	};
 	struct cmdline_verity named;
-	bool found = false;
+	struct verity_tree seen = { 0 };
+	bool has_superblock = false;
 	int r;
 
+	*ret_found = false;
 	r = cmdline_verity(cmdline, &named, error);
 	if (r < 0)
 		return r;
-	memcpy(ret_root_hash, named.root_hash, sizeof(named.root_hash));
-	*ret_found = false;
-	if (!named.root_hash[0])
-		return 0;
-	r = locate(image, &named, observer, ret, &found, error);
-	if (r < 0)
-		return r;
-	if (!found) {
-		report_note(&observer->report,
-			"The UKI names a root hash, but '%s' carries no hash tree: whether they "
-			"belong together is not checked",
-			image->name);
-		return 0;
-	}
-	if (strcmp(ret->verity.algorithm, "sha256") != 0
-		|| !text_unhex(named.root_hash, ret->root_hash, SHA256_SIZE)) {
-		report_note(&observer->report,
-			"The hash tree of '%s' uses %s: whether it belongs to the UKI is not "
-			"checked",
-			image->name, ret->verity.algorithm);
-		return 0;
-	}
-	r = verity_lay_out(&ret->verity, SHA256_SIZE, &ret->layout, error);
+	treematch_tell_foreign(&named, &observer->report);
+	if (named.count > 0)
+		r = find_superblock(image, observer, &seen, &has_superblock, error);
 	if (r == 0)
-		r = check_extent(ret, image, error);
+		r = treematch(&content, &named, has_superblock ? &seen : NULL, &observer->report,
+			ret, ret_found, error);
 	if (r == 0)
-		r = check_top(ret, image, uki_name, error);
-	*ret_found = r == 0;
+		take_root_hash(&named, *ret_found ? ret : NULL, ret_root_hash);
 	return r;
 }
 
 struct tree_check {
-	const struct tree *tree;
+	const struct verity_tree *tree;
+	struct verity_layout layout;
 	const struct content *image;
 	struct treebuild *build;
 	uint8_t *stored; /* a hash block of the image */
@@ -173,7 +126,7 @@ DEFINE_CLEANUP(tree_check_freep, struct tree_check *, tree_check_free)
 static int mismatch(const struct tree_check *check, size_t level, uint64_t index,
 	const uint8_t *block, struct error *error)
 {
-	uint32_t per_block = check->tree->layout.hashes_per_block;
+	uint32_t per_block = check->layout.hashes_per_block;
 	size_t stride = check->tree->verity.hash_block_size / per_block;
 	uint64_t child = index * per_block;
 
@@ -197,9 +150,9 @@ static int compare(
 	void *context, size_t level, uint64_t index, const uint8_t *block, struct error *error)
 {
 	struct tree_check *check = context;
-	const struct tree *tree = check->tree;
+	const struct verity_tree *tree = check->tree;
 	uint32_t size = tree->verity.hash_block_size;
-	uint64_t place = tree->start + (tree->layout.level_start[level] + index) * size;
+	uint64_t place = tree->start + (check->layout.level_start[level] + index) * size;
 	int r;
 
 	r = content_read(check->image, place, check->stored, size, error);
@@ -208,8 +161,8 @@ static int compare(
 	return mismatch(check, level, index, block, error);
 }
 
-int tree_check_new(const struct tree *tree, const struct content *image, struct tree_check **ret,
-	struct error *error)
+int tree_check_new(const struct verity_tree *tree, const struct content *image,
+	struct tree_check **ret, struct error *error)
 {
 	CLEANUP(tree_check_freep) struct tree_check *check = calloc(1, sizeof(*check));
 	int r;
@@ -221,7 +174,10 @@ int tree_check_new(const struct tree *tree, const struct content *image, struct 
 	check->stored = malloc(tree->verity.hash_block_size);
 	if (!check->stored)
 		return error_memory(error);
-	r = treebuild_new(&tree->verity, &tree->layout, compare, check, &check->build, error);
+	r = verity_lay_out(&tree->verity, SHA256_SIZE, &check->layout, error);
+	if (r == 0)
+		r = treebuild_new(
+			&tree->verity, &check->layout, compare, check, &check->build, error);
 	if (r < 0)
 		return r;
 	*ret = TAKE(check);

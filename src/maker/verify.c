@@ -10,6 +10,7 @@
 #include "maker/head.h"
 #include "maker/maker.h"
 #include "maker/opened.h"
+#include "maker/treematch.h"
 #include "maker/unpack.h"
 #include "source/listing.h"
 #include "source/source.h"
@@ -87,13 +88,11 @@ static int check_lock_step(const struct manifest *manifest, const struct manifes
 	for (size_t i = 0; i < manifest->payload_count; i++) {
 		const struct manifest_payload *payload = &manifest->payloads[i];
 
-		if (named.root_hash[0] && payload->root_hash[0]
-			&& strcmp(payload->role, MANIFEST_ROLE_SYSTEM) == 0
-			&& strcmp(named.root_hash, payload->root_hash) != 0)
-			return error_set(error, ERROR_REFUSED, EBADMSG,
-				"'%s' and '%s' do not belong together: the UKI's command line "
-				"names the root hash %s, the manifest %s",
-				boot->name, payload->name, named.root_hash, payload->root_hash);
+		if (strcmp(payload->role, MANIFEST_ROLE_SYSTEM) == 0) {
+			r = treematch_check_manifest(&named, payload->root_hash, error);
+			if (r < 0)
+				return r;
+		}
 	}
 	return 0;
 }

@@ -51,7 +51,7 @@ static void check_bind(const char *cmdline, const char *placeholder, const char 
 }
 
 /* A tree of any numbers is laid out or refused. */
-static void check_layout(const struct cmdline_verity *found)
+static void check_layout(const struct cmdline_tree *found)
 {
 	struct verity verity = { .data_block_size = found->data_block_size,
 		.hash_block_size = found->hash_block_size,
@@ -63,43 +63,50 @@ static void check_layout(const struct cmdline_verity *found)
 		must(layout.level_count <= VERITY_LEVELS_MAX);
 }
 
-static void check_table(const struct cmdline_verity *found)
+/* What a table says is said by the same table once more. */
+static void check_table(const struct cmdline_tree *found)
 {
 	AUTO_FREE char *text = NULL;
-	struct cmdline_verity again;
+	struct cmdline_verity verity;
+	const struct cmdline_tree *again = &verity.trees[0];
 	struct error error = { 0 };
 
 	must(*found->algorithm && *found->salt);
 	check_layout(found);
 	if (strchr(found->algorithm, '"'))
 		return;
-	text = text_format("dm-mod.create=\"v,,,ro,0 1 verity 1 /a /b %u %u %llu %llu %s %s %s\"",
+	text = text_format("dm-mod.create=\"v,,,ro,0 1 verity 1 /a /a %u %u %llu %llu %s %s %s\"",
 		found->data_block_size, found->hash_block_size,
 		(unsigned long long)found->data_blocks, (unsigned long long)found->hash_start,
 		found->algorithm, found->root_hash, found->salt);
-	must(text && cmdline_verity(text, &again, &error) == 0);
-	must(again.table && strcmp(again.root_hash, found->root_hash) == 0);
-	must(again.data_blocks == found->data_blocks && again.hash_start == found->hash_start);
-	must(again.data_block_size == found->data_block_size);
-	must(again.hash_block_size == found->hash_block_size);
-	must(strcmp(again.algorithm, found->algorithm) == 0);
-	must(strcmp(again.salt, found->salt) == 0);
+	must(text && cmdline_verity(text, &verity, &error) == 0 && verity.count == 1);
+	must(again->table && strcmp(again->root_hash, found->root_hash) == 0);
+	must(again->data_blocks == found->data_blocks && again->hash_start == found->hash_start);
+	must(again->data_block_size == found->data_block_size);
+	must(again->hash_block_size == found->hash_block_size);
+	must(strcmp(again->algorithm, found->algorithm) == 0);
+	must(strcmp(again->salt, found->salt) == 0);
 }
 
 static void check_verity(const char *cmdline)
 {
 	struct cmdline_verity found;
 	struct error error = { 0 };
-	size_t length;
 
 	if (!succeeded(cmdline_verity(cmdline, &found, &error), &error))
 		return;
-	length = strlen(found.root_hash);
-	must(length == 0 || (length >= 64 && length <= 128 && length % 2 == 0));
-	must(strspn(found.root_hash, "0123456789abcdef") == length);
-	must(!found.table || length > 0);
-	if (found.table)
-		check_table(&found);
+	must(found.count <= CMDLINE_TREES_MAX);
+	for (size_t i = 0; i < found.count; i++) {
+		const struct cmdline_tree *tree = &found.trees[i];
+		size_t length = strlen(tree->root_hash);
+
+		must(length >= 32 && length <= 128 && length % 2 == 0);
+		must(strspn(tree->root_hash, "0123456789abcdef") == length);
+		for (size_t j = 0; j < i; j++)
+			must(strcmp(tree->root_hash, found.trees[j].root_hash) != 0);
+		if (tree->table)
+			check_table(tree);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -251,7 +251,7 @@ def zip_records() -> dict[str, bytes]:
 
 
 def cmdline() -> dict[str, bytes]:
-    table = f"0 8 verity 1 /dev/a /dev/b 4096 4096 1 1 sha256 {HASH} abcd"
+    table = f"0 8 verity 1 /dev/a /dev/a 4096 4096 1 1 sha256 {HASH} abcd"
     lines = {
         "slot": "root=PARTLABEL=SYSTEM-A bistable.slot=A quiet",
         "pattern": "root=PARTLABEL=SYSTEM-B ro",
@@ -259,6 +259,9 @@ def cmdline() -> dict[str, bytes]:
         "quoted": '"bistable-slot=b" x="a b" ""',
         "bind": "root=PARTLABEL=SYSTEM-X SYSTEM-X",
         "root-hash": f"roothash={HASH} usrhash={HASH.upper()}",
+        "systemd": f"roothash= rd.usrhash='{HASH[:40]}' systemd.verity_usr_options=hash-offset=4M",
+        "flatcar": f"verity.usrhash={HASH}",
+        "two-tables": f'dm-mod.create="r,,,ro,{table};u,,,ro,{table.replace(HASH, HASH[:40])}"',
         "table": f'dm-mod.create="verity,,,ro,{table};other,,,rw,0 8 linear /dev/c 0"',
         "table-salt": f'dm-mod.create="v,,3,ro,{table.replace("abcd", "-")} 1 ignore_zero_blocks"',
     }

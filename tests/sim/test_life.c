@@ -394,6 +394,8 @@ static void test_esp_too_small(void **unused)
 	assert_int_equal(sim->operations, 0);
 }
 
+#define OTHER_HASH "5555555555555555555555555555555555555555555555555555555555555555"
+
 static void test_refused_bundles(void **unused)
 {
 	static const struct {
@@ -418,6 +420,8 @@ static void test_refused_bundles(void **unused)
 			-EBADMSG, true },
 		{ { .verity = true, .table = true, .short_tree = true }, "truncated", -EBADMSG,
 			true },
+		{ { .verity = true, .wrong_root = true, .also = " usrhash=" OTHER_HASH },
+			" and " OTHER_HASH, -EBADMSG, true },
 		{ { .names_a = true }, "names slot A", -EINVAL, false },
 	};
 	AUTO_SYSTEM struct system x = system_new("X", 1, NULL), good = system_new("Y", 5, NULL);
@@ -444,17 +448,47 @@ static void test_refused_bundles(void **unused)
 	}
 }
 
+/* The image is one of the trees that the UKI names: bundles of either kind, with a table or not. */
 static void test_verity_is_verified(void **unused)
 {
+	static const char *const also[] = { NULL, " usrhash=" OTHER_HASH, " usrhash=" };
+	static const struct {
+		bool table, chunked;
+	} kinds[] = { { false, false }, { true, false }, { false, true }, { true, true } };
+
 	(void)unused;
-	for (int table = 0; table < 2; table++) {
-		const struct system_faults verity = { .verity = true, .table = table };
+	for (size_t i = 0; i < 3 * 4; i++) {
+		const struct system_faults verity = { .verity = true,
+			.table = kinds[i / 3].table,
+			.chunked = kinds[i / 3].chunked,
+			.also = also[i % 3] };
 		AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
 		AUTO_SYSTEM struct system y = system_new("Y", 2, &verity);
 		AUTO_SIM struct sim *sim = world_new(&x);
 
 		world_must_install(sim, &y, &by_reboot);
-		assert_null(strstr(world_notes(), "carries no hash tree"));
+		assert_null(strstr(world_notes(), "no hash tree"));
+		assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	}
+}
+
+/* A tree that is not there is told, with the root hash and the partition, whatever was written. */
+static void test_no_tree_is_told(void **unused)
+{
+	(void)unused;
+	for (int chunked = 0; chunked < 2; chunked++) {
+		const struct system_faults faults = { .chunked = chunked,
+			.also = " roothash=" OTHER_HASH };
+		AUTO_SYSTEM struct system x = system_new("X", 1, NULL);
+		AUTO_SYSTEM struct system y = system_new("Y", 2, &faults);
+		AUTO_SIM struct sim *sim = world_new(&x);
+
+		for (int again = 0; again < 2; again++) {
+			world_must_install(sim, &y, &by_reboot);
+			assert_non_null(strstr(world_notes(), "no hash tree was found"));
+			assert_non_null(strstr(world_notes(), OTHER_HASH));
+			assert_non_null(strstr(world_notes(), "PARTLABEL=METROPOLIS-SYSTEM-B"));
+		}
 		assert_int_equal(sim_power_cycle(sim), SLOT_B);
 	}
 }
@@ -521,6 +555,7 @@ int main(void)
 		cmocka_unit_test(test_esp_too_small),
 		cmocka_unit_test(test_refused_bundles),
 		cmocka_unit_test(test_verity_is_verified),
+		cmocka_unit_test(test_no_tree_is_told),
 		cmocka_unit_test(test_unsigned_refused_and_busy),
 		cmocka_unit_test(test_quirks),
 	};

@@ -235,7 +235,7 @@ static struct buffer make_broken_uki(const char *cmdline)
 struct system system_new(const char *version, uint8_t seed, const struct system_faults *faults)
 {
 	static const struct system_faults none;
-	char hex[SHA256_TEXT_SIZE], tree[400] = "", cmdline[800];
+	char hex[SHA256_TEXT_SIZE], tree[400] = "", cmdline[1200];
 	struct system system = { .version = version };
 	uint8_t digest[SHA256_SIZE];
 
@@ -256,8 +256,9 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 	assert_int_equal(sha256_of(system.image.data, system.image.size, digest, NULL), 0);
 	text_hex(digest, SHA256_SIZE, hex);
 	snprintf(cmdline, sizeof(cmdline),
-		"root=PARTLABEL=METROPOLIS-SYSTEM-%c sim.image=%s sim.size=%zu%s",
-		faults->names_a ? 'A' : 'X', hex, system.image.size, tree);
+		"root=PARTLABEL=METROPOLIS-SYSTEM-%c sim.image=%s sim.size=%zu%s%s",
+		faults->names_a ? 'A' : 'X', hex, system.image.size, tree,
+		faults->also ? faults->also : "");
 	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
 				       : make_uki(cmdline, version, seed);
 	if (faults->chunked)

@@ -33,7 +33,9 @@ struct system_faults {
 	bool wrong_tree; /* with verity: one leaf hash is wrong */
 	bool short_tree; /* with verity: the tree's end is cut off */
 	bool wrong_data; /* with verity: one byte of the data is wrong */
-	bool table;   /* nothing wrong: a table says where the tree is, instead of a superblock */
+	bool table; /* nothing wrong: a table says where the tree is, instead of a superblock */
+	const char *
+		also; /* nothing wrong: more of the command line, with a blank before; NULL: none */
 	bool names_a; /* the UKI's command line is bound to slot A already */
 	bool small;   /* nothing wrong: a small image, for tests that install often */
 	bool chunked; /* nothing wrong: a bundle of format 1, whose image shares blocks with that
