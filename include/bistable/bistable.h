@@ -48,7 +48,7 @@ struct bistable_event {
 	uint64_t fetched;  /* progress: bytes received from the source so far */
 	uint64_t written;  /* progress: bytes written to the slot so far */
 	uint64_t kept;     /* progress: bytes that the slot held already */
-	uint64_t copied;   /* progress: bytes that are taken from the running slot */
+	uint64_t copied;   /* progress: bytes that are taken from what the machine has */
 	uint64_t requests; /* progress: sent to the server so far */
 };
 
@@ -107,12 +107,13 @@ struct bistable_result {
 	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
 	bool chunked;                        /* a bundle of format 1: the next three count */
 	uint64_t kept;                       /* bytes of the payloads that the slot held already */
-	uint64_t copied;      /* bytes of the payloads that were taken from the running slot */
-	uint64_t to_fetch;    /* bytes of the bundle that held the rest of the image */
-	uint64_t fetched;     /* bytes received from the source, all in all */
-	uint64_t requests;    /* that were sent to the server */
-	uint64_t written;     /* bytes written to the slot's partitions and the ESP */
-	uint64_t boot_size;   /* bytes; UINT64_MAX when unknown (dry run of a stream) */
+	uint64_t copied;    /* bytes of the payloads that were taken from the running slot, or from
+			       old boot files */
+	uint64_t to_fetch;  /* bytes of the bundle that held the rest of the payloads */
+	uint64_t fetched;   /* bytes received from the source, all in all */
+	uint64_t requests;  /* that were sent to the server */
+	uint64_t written;   /* bytes written to the slot's partitions and the ESP */
+	uint64_t boot_size; /* bytes; UINT64_MAX when unknown (dry run of a stream) */
 	uint64_t system_size; /* bytes; UINT64_MAX when unknown */
 	double seconds;
 };

@@ -26,7 +26,6 @@ struct bootfile {
 	struct cmdline_verity verity; /* what the command line says of the image's tree */
 	struct state_content payload; /* as it came */
 	struct state_content bound;   /* as it goes to the ESP */
-	bool found;                   /* it was on the machine already */
 };
 
 /**

@@ -24,7 +24,7 @@ struct progress {
 	uint64_t fetched;  /* bytes received from the source */
 	uint64_t written;  /* bytes written to the slot */
 	uint64_t kept;     /* bytes of the payloads that the slot held already */
-	uint64_t copied;   /* bytes of the payloads that are taken from the running slot */
+	uint64_t copied;   /* bytes of the payloads that are taken from what the machine has */
 	uint64_t requests; /* sent to the server */
 };
 

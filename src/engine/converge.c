@@ -303,7 +303,7 @@ int converge_write(struct converge *converge, struct converge_hand *hand, uint64
 	if (r == 0)
 		r = write_blocks(converge, hand, chunk_offset(map, first), data, size, error);
 	for (uint64_t chunk = first; r == 0 && chunk < end; chunk++)
-		converge->state[chunk] = CHUNK_WRITTEN;
+		converge->state[chunk] = CHUNK_DONE;
 	return r;
 }
 
@@ -340,7 +340,7 @@ static int read_back_chunks(struct converge *converge, struct converge_hand *han
 /* The first one always was, at least in part: target_finish(). */
 static bool was_written(const struct converge *converge, uint64_t chunk)
 {
-	return chunk == 0 || converge->state[chunk] == CHUNK_WRITTEN;
+	return chunk == 0 || converge->state[chunk] == CHUNK_DONE;
 }
 
 static int read_back_unit(

@@ -9,22 +9,14 @@
 #include <stdint.h>
 
 #include "crypto/sha256.h"
+#include "engine/chunks.h"
 #include "engine/converge.h"
 #include "engine/crew.h"
 #include "engine/hints.h"
 #include "engine/image.h"
-#include "format/chunkmap.h"
 
 /** Bytes that a thread takes at once; chunks may be larger. */
 #define CONVERGE_UNIT (256u << 10)
-
-enum chunk_state {
-	CHUNK_FETCH, /* what nothing else is known of */
-	CHUNK_KEEP,
-	CHUNK_COPY,
-	CHUNK_ASKED, /* its frame is under way */
-	CHUNK_WRITTEN,
-};
 
 /** What a thread has. */
 struct converge_hand {
@@ -56,32 +48,6 @@ struct converge {
 	pthread_mutex_t lock;           /* of the image */
 	struct image image;
 };
-
-/** Where a chunk begins, in bytes of the payload. */
-static inline uint64_t chunk_offset(const struct chunkmap *map, uint64_t chunk)
-{
-	return chunk * map->chunk_size;
-}
-
-/** The first block of a chunk. */
-static inline uint64_t chunk_block(const struct chunkmap *map, uint64_t chunk)
-{
-	return chunk_offset(map, chunk) / CHUNKMAP_BLOCK_SIZE;
-}
-
-/** The blocks of a chunk. */
-static inline uint32_t chunk_blocks(const struct chunkmap *map, uint64_t chunk)
-{
-	return (chunkmap_chunk_bytes(map, chunk) + CHUNKMAP_BLOCK_SIZE - 1) / CHUNKMAP_BLOCK_SIZE;
-}
-
-/** Bytes of block `i` of a chunk of `size` bytes. */
-static inline uint32_t block_bytes(uint32_t size, uint32_t i)
-{
-	uint32_t left = size - i * CHUNKMAP_BLOCK_SIZE;
-
-	return left < CHUNKMAP_BLOCK_SIZE ? left : CHUNKMAP_BLOCK_SIZE;
-}
 
 static inline bool block_is_right(const struct converge *converge, uint64_t block)
 {

@@ -20,7 +20,10 @@ int hints_new(const struct chunkmap *map, uint64_t wanted, struct hints **ret, s
 /** A block of the payload is looked for. Before the first hints_offer(). */
 void hints_want(struct hints *hints, uint64_t block);
 
-/** A block with this hint lies at `place`, in blocks. Any thread. */
+/**
+ * A block with this hint lies at `place`, in units that the caller chooses; below HINTS_ZERO. Of
+ * several places the first that was offered counts. Any thread.
+ */
 void hints_offer(struct hints *hints, uint64_t hint, uint32_t place);
 
 /** Where a block that was asked for may be: a place, HINTS_ZERO or HINTS_NOWHERE. */

@@ -12,8 +12,10 @@
 #include "engine/converge.h"
 #include "engine/image.h"
 #include "engine/install_private.h"
+#include "engine/oldfiles.h"
 #include "engine/payload.h"
 #include "engine/receipt.h"
+#include "engine/removable.h"
 #include "engine/target.h"
 #include "engine/verify.h"
 #include "fetch/fetcher.h"
@@ -39,44 +41,75 @@ static void running_done(struct running *running)
 
 /* --- the boot file --- */
 
-/* A slot may hold it already, bound: then it is not fetched. */
+/* A slot may hold all of it already, bound. */
 static bool find_boot(struct install *install)
 {
 	const struct manifest_payload *payload = install->chunked.boot.payload;
 	const enum slot slots[] = { install->slot, install->running };
 
-	for (size_t i = 0; i < 2; i++)
-		if (slots[i] != SLOT_NONE
-			&& bootfile_find(install->context, slots[i], &install->records.of[slots[i]],
-				payload, &install->boot.bytes))
-			return true;
+	for (size_t i = 0; i < 2; i++) {
+		if (slots[i] == SLOT_NONE
+			|| !bootfile_find(install->context, slots[i],
+				&install->records.of[slots[i]], payload, &install->boot.bytes))
+			continue;
+		*(i == 0 ? &install->boot_counts.kept
+			 : &install->boot_counts.copied) = payload->size;
+		return true;
+	}
 	return false;
 }
 
-static int fetch_boot(struct install *install, struct error *error)
+/* The running slot's boot file, or the removable path's in its place; the target's. */
+static int look_at_old_boot_files(
+	struct install *install, struct oldfiles *olds, struct error *error)
+{
+	const struct config *config = &install->context->config;
+	bool whole = false;
+	int r = 0;
+
+	if (install->running != SLOT_NONE)
+		r = oldfiles_look(olds, config->boot_file[install->running], &whole, error);
+	if (r == 0 && !whole)
+		r = oldfiles_look(olds, REMOVABLE_PATH, &whole, error);
+	if (r == 0)
+		r = oldfiles_look(olds, config->boot_file[install->slot], &whole, error);
+	return r;
+}
+
+static int put_together_boot(struct install *install, struct error *error)
 {
 	const struct chunked_payload *boot = &install->chunked.boot;
+	AUTO_OLDFILES struct oldfiles *olds = NULL;
+	struct payload_source source = {
+		.fetcher = install->fetcher,
+		.entry = &install->chunked.entry,
+		.payload = boot->payload,
+		.map = &boot->map,
+	};
 	int r;
 
 	r = chunked_go_to(&install->chunked, install->fetcher, boot, error);
-	if (r < 0)
-		return r;
-	return payload_fetch(install->context, install->fetcher, &install->chunked.entry,
-		boot->payload, &boot->map, &install->boot.bytes, error);
+	if (r == 0)
+		r = payload_check_size(install->fetcher, boot->payload, error);
+	if (r == 0)
+		r = oldfiles_new(install->context, &boot->map, &olds, error);
+	if (r == 0)
+		r = look_at_old_boot_files(install, olds, error);
+	source.olds = olds;
+	return r < 0 ? r
+		     : payload_get(install->context, &source, &install->boot.bytes,
+			     &install->boot_counts, error);
 }
 
 static int get_boot(struct install *install, struct error *error)
 {
 	const char *name = install->chunked.boot.payload->name;
-	bool found = find_boot(install);
-	int r;
+	int r = find_boot(install) ? 0 : put_together_boot(install, error);
 
-	r = found ? 0 : fetch_boot(install, error);
 	if (r == 0)
 		r = bootfile_check(install->context, install->slot, &install->boot, name, error);
 	if (r < 0)
 		return r;
-	install->boot.found = found;
 	install->result->boot_size = install->boot.bytes.size;
 	return treematch_check_manifest(
 		&install->boot.verity, install->chunked.system.payload->root_hash, error);
@@ -138,12 +171,13 @@ static void open_running(struct install *install, struct running *running)
 static void count(struct install *install, const struct converge *converge)
 {
 	const struct converge_counts counts = converge_counts(converge);
+	const struct payload_counts *boot = &install->boot_counts;
 	struct bistable_result *result = install->result;
 	struct progress *progress = &install->context->progress;
 
-	result->kept = counts.kept + (install->boot.found ? install->boot.bytes.size : 0);
-	result->copied = counts.copied;
-	result->to_fetch = counts.frames;
+	result->kept = counts.kept + boot->kept;
+	result->copied = counts.copied + boot->copied;
+	result->to_fetch = counts.frames + boot->frames;
 	progress->kept = result->kept;
 	progress->copied = result->copied;
 	context_count_fetched(install->context, install->fetcher);

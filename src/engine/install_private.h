@@ -10,6 +10,7 @@
 #include "bistable/bistable.h"
 #include "engine/bootfile.h"
 #include "engine/chunked.h"
+#include "engine/payload.h"
 #include "engine/records.h"
 #include "engine/startable.h"
 #include "engine/trust.h"
@@ -42,9 +43,10 @@ struct install {
 
 	/* What is installed. */
 	struct bootfile boot;
-	struct state_content system; /* the image, once it is on the target */
-	struct stream *stream;       /* of a plain bundle's image; NULL: none yet */
-	struct chunked chunked;      /* a bundle of format 1 */
+	struct payload_counts boot_counts; /* of a bundle of format 1 */
+	struct state_content system;       /* the image, once it is on the target */
+	struct stream *stream;             /* of a plain bundle's image; NULL: none yet */
+	struct chunked chunked;            /* a bundle of format 1 */
 };
 
 /** What this system takes of bundles. */

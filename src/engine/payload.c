@@ -3,19 +3,21 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "crypto/sha256.h"
+#include "engine/chunkfetch.h"
+#include "engine/chunks.h"
 #include "engine/context.h"
-#include "fetch/channel.h"
+#include "engine/oldfiles.h"
 #include "fetch/fetcher.h"
-#include "format/chunkmap.h"
 #include "format/manifest.h"
 #include "format/zip.h"
-
-#define RUN_CHUNKS 64u /* that are asked for at once */
 
 int payload_check_entry(const struct fetcher *fetcher, const struct fetcher_entry *entry,
 	const struct manifest_payload *payload, const struct chunkmap *map, struct error *error)
@@ -35,142 +37,137 @@ int payload_check_entry(const struct fetcher *fetcher, const struct fetcher_entr
 	return 0;
 }
 
-/** A payload on its way into memory. */
-struct fetching {
+struct getting {
 	struct context *context;
-	struct fetcher *fetcher;
-	const struct fetcher_entry *entry;
-	const struct manifest_payload *payload;
-	const struct chunkmap *map;
+	const struct payload_source *source;
+	struct chunkfetch fetch;
 	struct buffer *out;
-	uint64_t asked; /* chunks */
-	uint64_t place; /* of the next one's frame */
-	uint64_t left;  /* chunks that were asked for and did not come */
-	uint8_t *came;  /* a byte for each chunk: it may come but once */
+	struct payload_counts counts;
+	uint64_t done; /* bytes of the payload */
 };
 
-static int ask(struct fetching *fetching, struct error *error)
+static int copy_chunks(struct getting *getting, struct error *error)
 {
-	const struct chunkmap *map = fetching->map;
-	uint64_t left = map->chunk_count - fetching->asked, last;
-	struct channel_run run = {
-		.data = fetching->place,
-		.first = fetching->asked,
-		.count = left < RUN_CHUNKS ? (uint32_t)left : RUN_CHUNKS,
-		.chunk_size = map->chunk_size,
-		.method = fetching->entry->method,
-	};
+	const struct chunkmap *map = getting->source->map;
+	struct oldfiles *olds = getting->source->olds;
+	bool copied = true;
+	int r = 0;
 
-	last = run.first + run.count - 1;
-	run.last_size = chunkmap_chunk_bytes(map, last);
-	run.ends = last + 1 == map->chunk_count;
-	for (uint32_t i = 0; i < run.count; i++) {
-		run.lengths[i] = chunkmap_length(map, run.first + i);
-		fetching->place += run.lengths[i];
+	for (uint64_t chunk = 0; r == 0 && chunk < map->chunk_count; chunk++) {
+		if (context_cancelled(getting->context))
+			return error_failed(error, ECANCELED, "interrupted");
+		if (oldfiles_have(olds, chunk))
+			r = oldfiles_copy(olds, chunk,
+				getting->out->data + chunk_offset(map, chunk), &copied, error);
+		else
+			copied = false;
+		if (!copied) {
+			getting->counts.frames += chunkmap_length(map, chunk);
+			continue;
+		}
+		getting->fetch.state[chunk] = CHUNK_DONE;
+		getting->counts.copied += chunkmap_chunk_bytes(map, chunk);
+		context_progress(getting->context, getting->counts.copied);
 	}
-	fetching->asked += run.count;
-	fetching->left += run.count;
-	return fetcher_ask(fetching->fetcher, &run, error);
+	getting->done = getting->counts.copied;
+	getting->context->progress.copied = getting->counts.copied;
+	return r;
 }
 
-static int check_chunk(const struct fetching *fetching, uint64_t chunk, struct error *error)
+static int check_chunk(const struct getting *getting, uint64_t chunk, struct error *error)
 {
-	const struct chunkmap *map = fetching->map;
+	const struct chunkmap *map = getting->source->map;
 	uint8_t digest[SHA256_SIZE];
 	int r;
 
-	r = sha256_of(fetching->out->data + chunk * map->chunk_size,
+	r = sha256_of(getting->out->data + chunk_offset(map, chunk),
 		chunkmap_chunk_bytes(map, chunk), digest, error);
 	if (r < 0 || memcmp(digest, chunkmap_sha256(map, chunk), SHA256_SIZE) == 0)
 		return r;
-	return error_failed(error, EBADMSG,
-		"'%s': chunk %" PRIu64
-		" of %s does not have the SHA-256 that its chunk map gives: the bundle is "
-		"damaged or was changed; get it again",
-		fetcher_name(fetching->fetcher), chunk, fetching->payload->name);
+	return chunkfetch_wrong(&getting->fetch, chunk, error);
 }
 
-static int take_in(
-	struct fetching *fetching, const struct fetcher_chunks *chunks, struct error *error)
+/* What counts is the copy that nobody else can reach. */
+static int take_in(void *opaque, const struct fetcher_chunks *chunks, struct error *error)
 {
-	const struct chunkmap *map = fetching->map;
-	uint64_t end, size = 0;
+	struct getting *getting = opaque;
 	int r = 0;
 
-	if (chunks->count == 0 || __builtin_add_overflow(chunks->first, chunks->count, &end)
-		|| end > fetching->asked || chunks->count > fetching->left)
-		return fetcher_nonsense(fetching->fetcher, error);
-	for (uint64_t chunk = chunks->first; chunk < end; chunk++) {
-		if (fetching->came[chunk])
-			return fetcher_nonsense(fetching->fetcher, error);
-		fetching->came[chunk] = 1;
-		size += chunkmap_chunk_bytes(map, chunk);
-	}
-	if (size != chunks->size)
-		return fetcher_nonsense(fetching->fetcher, error);
-	memcpy(fetching->out->data + chunks->first * map->chunk_size, chunks->data, chunks->size);
-	fetcher_free(fetching->fetcher, chunks->slot);
-	for (uint64_t chunk = chunks->first; r == 0 && chunk < end; chunk++)
-		r = check_chunk(fetching, chunk, error);
-	fetching->left -= chunks->count;
-	fetching->out->size += chunks->size;
+	memcpy(getting->out->data + chunk_offset(getting->source->map, chunks->first), chunks->data,
+		chunks->size);
+	fetcher_free(getting->source->fetcher, chunks->slot);
+	for (uint64_t i = 0; r == 0 && i < chunks->count; i++)
+		r = check_chunk(getting, chunks->first + i, error);
+	getting->done += chunks->size;
 	return r;
 }
 
-static int run(struct fetching *fetching, struct error *error)
+static int look_around(void *opaque, struct error *error)
 {
-	struct context *context = fetching->context;
-	struct fetcher_chunks chunks;
-	int r = 0;
+	struct getting *getting = opaque;
 
-	while (r == 0 && (fetching->asked < fetching->map->chunk_count || fetching->left > 0)) {
-		/* The next run is under way while this one is looked at. */
-		if (fetching->asked < fetching->map->chunk_count && fetching->left <= RUN_CHUNKS)
-			r = ask(fetching, error);
-		if (r == 0)
-			r = fetcher_wait(fetching->fetcher, &chunks, error);
-		if (r > 0)
-			r = take_in(fetching, &chunks, error);
-		context_count_fetched(context, fetching->fetcher);
-		context_progress(context, fetching->out->size);
-	}
-	return r;
+	(void)error;
+	context_count_fetched(getting->context, getting->source->fetcher);
+	context_progress(getting->context, getting->done);
+	return 0;
 }
 
-int payload_fetch(struct context *context, struct fetcher *fetcher,
-	const struct fetcher_entry *entry, const struct manifest_payload *payload,
-	const struct chunkmap *map, struct buffer *out, struct error *error)
+static int check_whole(const struct getting *getting, struct error *error)
 {
-	AUTO_BUFFER struct buffer came = { 0 };
-	struct fetching fetching = {
-		.context = context,
-		.fetcher = fetcher,
-		.entry = entry,
-		.payload = payload,
-		.map = map,
-		.out = out,
-		.place = entry->data,
-	};
+	const struct manifest_payload *payload = getting->source->payload;
 	uint8_t digest[SHA256_SIZE];
+	int r = sha256_of(getting->out->data, getting->out->size, digest, error);
+
+	if (r < 0 || memcmp(digest, payload->sha256, SHA256_SIZE) == 0)
+		return r;
+	return error_failed(error, EBADMSG,
+		"'%s': %s does not have the SHA-256 that the manifest gives for it",
+		fetcher_name(getting->source->fetcher), payload->name);
+}
+
+int payload_check_size(
+	const struct fetcher *fetcher, const struct manifest_payload *payload, struct error *error)
+{
+	if (payload->size <= PAYLOAD_MEMORY_MAX)
+		return 0;
+	return error_failed(error, EFBIG,
+		"'%s': %s has %" PRIu64 " bytes: boot files over %u bytes are refused",
+		fetcher_name(fetcher), payload->name, payload->size, PAYLOAD_MEMORY_MAX);
+}
+
+int payload_get(struct context *context, const struct payload_source *source, struct buffer *out,
+	struct payload_counts *ret, struct error *error)
+{
+	AUTO_FREE uint8_t *state = calloc(source->map->chunk_count, 1);
+	struct getting getting = {
+		.context = context,
+		.source = source,
+		.fetch = {
+			.fetcher = source->fetcher,
+			.entry = source->entry,
+			.map = source->map,
+			.name = source->payload->name,
+			.state = state,
+			.take = take_in,
+			.look_around = look_around,
+			.opaque = &getting,
+		},
+		.out = out,
+	};
 	int r;
 
-	if (payload->size > PAYLOAD_MEMORY_MAX)
-		return error_failed(error, EFBIG,
-			"'%s': %s has %" PRIu64 " bytes: boot files over %u bytes are refused",
-			fetcher_name(fetcher), payload->name, payload->size, PAYLOAD_MEMORY_MAX);
-	r = buffer_reserve(out, (size_t)payload->size, error);
-	if (r == 0)
-		r = buffer_append(&came, NULL, map->chunk_count, error);
+	if (!state)
+		return error_memory(error);
+	r = buffer_reserve(out, (size_t)source->payload->size, error);
 	if (r < 0)
 		return r;
-	fetching.came = came.data;
-	context_begin_phase(context, payload->role, payload->size);
-	r = run(&fetching, error);
+	context_begin_phase(context, source->payload->role, source->payload->size);
+	r = copy_chunks(&getting, error);
 	if (r == 0)
-		r = sha256_of(out->data, out->size, digest, error);
-	if (r == 0 && memcmp(digest, payload->sha256, SHA256_SIZE) != 0)
-		return error_failed(error, EBADMSG,
-			"'%s': %s does not have the SHA-256 that the manifest gives for it",
-			fetcher_name(fetcher), payload->name);
-	return r;
+		r = chunkfetch_all(&getting.fetch, error);
+	if (r < 0)
+		return r;
+	out->size = (size_t)source->payload->size;
+	*ret = getting.counts;
+	return check_whole(&getting, error);
 }

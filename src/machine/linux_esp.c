@@ -136,6 +136,31 @@ int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, s
 	return r;
 }
 
+int linux_esp_read_at(struct machine *machine, struct esp *esp, const char *path, uint64_t offset,
+	void *data, size_t size, size_t *ret_got, struct error *error)
+{
+	AUTO_CLOSE int fd = -1;
+	uint64_t whole;
+	size_t got = 0;
+	int r = open_file(esp, path, &fd, &whole, error);
+
+	(void)machine;
+	while (r == 0 && got < size) {
+		ssize_t n = pread(fd, (uint8_t *)data + got, size - got, (off_t)(offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return read_failed(path, errno, error);
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	if (r == 0)
+		*ret_got = got;
+	return r;
+}
+
 static int hash_file(int fd, const char *path, uint8_t *ret, struct error *error)
 {
 	AUTO_SHA256 struct sha256 *hash = NULL;

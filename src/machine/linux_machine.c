@@ -208,6 +208,7 @@ static const struct machine_ops linux_ops = {
 	.partition_holds_root = linux_partition_holds_root,
 	.esp_open = linux_esp_open,
 	.esp_read = linux_esp_read,
+	.esp_read_at = linux_esp_read_at,
 	.esp_digest = linux_esp_digest,
 	.esp_replace = linux_esp_replace,
 	.esp_remove = linux_esp_remove,

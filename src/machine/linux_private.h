@@ -336,6 +336,8 @@ int linux_esp_open(struct machine *machine, const struct esp_settings *settings,
 	struct error *error);
 int linux_esp_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
 	struct buffer *ret, struct error *error);
+int linux_esp_read_at(struct machine *machine, struct esp *esp, const char *path, uint64_t offset,
+	void *data, size_t size, size_t *ret_got, struct error *error);
 int linux_esp_digest(struct machine *machine, struct esp *esp, const char *path,
 	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error);
 int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path,

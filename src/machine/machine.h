@@ -129,6 +129,12 @@ struct machine_ops {
 	int (*esp_read)(struct machine *machine, struct esp *esp, const char *path, size_t max,
 		struct buffer *ret, struct error *error);
 	/**
+	 * Reads `size` bytes at `offset` of a file, less where it ends: *ret_got. -ENOENT as
+	 * esp_read().
+	 */
+	int (*esp_read_at)(struct machine *machine, struct esp *esp, const char *path,
+		uint64_t offset, void *data, size_t size, size_t *ret_got, struct error *error);
+	/**
 	 * The SHA-256 (32 bytes, may be NULL) and size (bytes, may be NULL) of a file, which is not
 	 * held in memory. -ENOENT.
 	 */

@@ -6,7 +6,6 @@ import io
 import json
 import random
 import signal
-import struct
 import subprocess
 import time
 import zipfile
@@ -14,19 +13,15 @@ import zipfile
 import pytest
 
 import make_bundle
+from chunks import IMAGE, RUN, Expected, asked, blocks_of, place, runs_of
 from conftest import TIMEOUT
 from make_bundle import BLOCK, CHUNK, make
 from tree import MIB, Tree, bundle, noise, uki
 
 SIZE = 4 * MIB
 CHUNKS = SIZE // CHUNK
-GAP, RUN = 12 << 10, 2 << 20  # src/engine/converge_fetch.c
 LANES = 4  # connections at once, beside the first
 DELIVERIES = ["path", "range", "plain", "stdin"]
-
-
-def blocks_of(content):
-    return make_bundle.pieces(content, BLOCK)
 
 
 def derive(content, seed):
@@ -35,48 +30,17 @@ def derive(content, seed):
     start = len(blocks) // 8
     blocks[start:start + 64] = chance.sample(blocks[start:start + 64], 64)
     blocks[2 * start:2 * start + 20] = [bytes(BLOCK)] * 20
-    for place in chance.sample(range(3 * start, 8 * start), 40):
-        blocks[place] = chance.randbytes(BLOCK)
+    for i in chance.sample(range(3 * start, 8 * start), 40):
+        blocks[i] = chance.randbytes(BLOCK)
     return b"".join(blocks)
-
-
-class Expected:
-    """Bytes of `image` by what becomes of them when the target holds `present`, and `running` is
-    what can be copied from."""
-
-    def __init__(self, image, present, running):
-        have = {*blocks_of(running), bytes(BLOCK)}
-        self.kept = self.copied = self.written = 0
-        self.fetched = []  # chunks
-        parts = make_bundle.pieces(image, CHUNK)
-        for i, (new, old) in enumerate(zip(parts, make_bundle.pieces(present, CHUNK))):
-            if new == old:
-                self.kept += CHUNK
-                continue
-            changed = [a for a, b in zip(blocks_of(new), blocks_of(old)) if a != b]
-            self.written += len(changed) * BLOCK
-            if all(block in have for block in changed):
-                self.copied += CHUNK
-            else:
-                self.fetched.append(i)
-        # The first block is zeroed before all else, and comes last.
-        if self.written and image[:BLOCK] == present[:BLOCK]:
-            self.written += BLOCK
 
 
 OLD, FIRST = noise(SIZE, "old"), noise(SIZE, "first")
 NEXT = derive(FIRST, "next")
 # What the target holds when NEXT comes: of the system before the running one.
 PRESENT = FIRST[:SIZE // 2] + OLD[SIZE // 2:]
-BOOT = uki("3", linux_size=16384)
+BOOT = uki("3", linux_size=16384)  # one chunk, and another one than all that are there
 CREATED = 1790812800  # tests/fixtures/make_bundle.py's, in seconds since 1970
-
-
-def find_image(content):
-    """Where its data begins in the bundle."""
-    header = zipfile.ZipFile(io.BytesIO(content)).getinfo("verity_rootfs.img").header_offset
-    name, extra = struct.unpack("<HH", content[header + 26:header + 30])
-    return header + 30 + name + extra
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +110,7 @@ def test_counts(machine, install, web, delivery, scanned):
     assert holds(machine, "A", NEXT) and machine.reboot() == "A"
     assert result["kept"] == expected.kept
     assert result["copied"] == expected.copied
-    assert result["to_fetch"] == len(expected.fetched) * CHUNK
+    assert result["to_fetch"] == len(expected.fetched) * CHUNK + len(BOOT)
     assert result["written"] == expected.written + len(BOOT)
     if delivery in ("range", "plain"):
         assert result["requests"] == len(web.requests)
@@ -165,34 +129,20 @@ def test_counts(machine, install, web, delivery, scanned):
     assert last["fetched"] == result["fetched"] and last["requests"] == result["requests"]
 
 
-def runs_of(chunks):
-    """Chunks that are asked for together: nothing compresses, so frames are as long as they."""
-    runs = [[chunks[0], chunks[0]]]
-    for chunk in chunks[1:]:
-        first, last = runs[-1]
-        if (chunk - last - 1) * CHUNK > GAP or (chunk + 1 - first) * CHUNK > RUN:
-            runs.append([chunk, chunk])
-        else:
-            runs[-1][1] = chunk
-    return runs
-
-
 @pytest.mark.parametrize("pattern", ["neighbours", "every other", "far apart", "all"])
 def test_requests(machine, install, web, pattern):
     """Neighbours come in one request of at most 2 MiB, and each frame comes once."""
-    places = {"neighbours": [*range(40, 50), *range(80, 82)], "every other": range(0, CHUNKS, 2),
+    wanted = {"neighbours": [*range(40, 50), *range(80, 82)], "every other": range(0, CHUNKS, 2),
               "far apart": range(0, CHUNKS, 16), "all": range(CHUNKS)}[pattern]
     image = bytearray(FIRST)
-    for place in places:
-        image[place * CHUNK:(place + 1) * CHUNK] = noise(CHUNK, f"new {place}")
+    for chunk in wanted:
+        image[chunk * CHUNK:(chunk + 1) * CHUNK] = noise(CHUNK, f"new {chunk}")
     content = make(BOOT, bytes(image), method=make_bundle.STORED)
     expected = Expected(bytes(image), PRESENT, FIRST)
-    assert expected.fetched == list(places)
+    assert expected.fetched == list(wanted)
     result_of(install(content, "range"))
-    data = find_image(content)
-    asked = sorted(tuple(map(int, text.removeprefix("bytes=").split("-")))
-                   for text in web.ranges() if text and not text.endswith("-"))
-    image_asked = [(start, end) for start, end in asked if start >= data]
+    data = place(content, IMAGE)
+    image_asked = asked(web, data, len(content))
     assert image_asked == [(data + first * CHUNK, data + (last + 1) * CHUNK - 1)
                            for first, last in runs_of(expected.fetched)]
     # Head, boot file and directory beside them, over few connections that are kept.
@@ -203,9 +153,9 @@ def test_requests(machine, install, web, pattern):
 def test_small_frames(machine, install, web):
     """What compresses well is fetched along with what lies between: fewer requests."""
     image = bytearray(FIRST)
-    for place in range(0, CHUNKS, 2):
-        image[place * CHUNK:(place + 1) * CHUNK] = f"{place:8}".encode() * (CHUNK // 8)
-        image[(place + 1) * CHUNK:(place + 2) * CHUNK] = bytes(CHUNK)
+    for i in range(0, CHUNKS, 2):
+        image[i * CHUNK:(i + 1) * CHUNK] = f"{i:8}".encode() * (CHUNK // 8)
+        image[(i + 1) * CHUNK:(i + 2) * CHUNK] = bytes(CHUNK)
     result = result_of(install(make(BOOT, bytes(image), method=make_bundle.ZSTD), "range"))
     assert result["copied"] == SIZE // 2 and result["requests"] <= 5
 
@@ -265,7 +215,7 @@ def test_what_the_slot_had_may_be_wrong(machine, install):
     assert holds(machine, "A", NEXT)
     zeroes = Expected(NEXT, PRESENT, b"")
     assert result["copied"] == zeroes.copied
-    assert result["to_fetch"] == len(zeroes.fetched) * CHUNK
+    assert result["to_fetch"] == len(zeroes.fetched) * CHUNK + len(BOOT)
 
 
 # Receipts
@@ -334,5 +284,5 @@ def test_broken_off(machine, install, start, status, web, number):
     expected = Expected(image, present, FIRST)
     result = result_of(install(content, "range"))
     assert result["kept"] == expected.kept >= RUN - CHUNK
-    assert result["to_fetch"] == len(expected.fetched) * CHUNK <= SIZE - RUN + CHUNK
+    assert result["to_fetch"] - len(BOOT) == len(expected.fetched) * CHUNK <= SIZE - RUN + CHUNK
     assert holds(machine, "A", image) and machine.reboot() == "A"

@@ -151,6 +151,21 @@ static int esp_read(struct machine *machine, struct esp *esp, const char *path, 
 	return r;
 }
 
+static int esp_read_at(struct machine *machine, struct esp *esp, const char *path, uint64_t offset,
+	void *data, size_t size, size_t *ret_got, struct error *error)
+{
+	bool struck = strikes(machine, DISK_READS);
+	int r;
+
+	if (struck && !only_alters(machine))
+		return fail(machine, path, error);
+	r = disk_of(machine)->plain.esp_read_at(
+		machine, esp, path, offset, data, size, ret_got, error);
+	if (r == 0 && struck && *ret_got > 0)
+		((uint8_t *)data)[*ret_got / 2] ^= 0x10;
+	return r;
+}
+
 static int esp_digest(struct machine *machine, struct esp *esp, const char *path,
 	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
 {
@@ -246,6 +261,7 @@ void failing_disk_attach(struct failing_disk *disk, struct sim *sim)
 	disk->ops.partition_flush = partition_flush;
 	disk->ops.esp_open = esp_open;
 	disk->ops.esp_read = esp_read;
+	disk->ops.esp_read_at = esp_read_at;
 	disk->ops.esp_digest = esp_digest;
 	disk->ops.esp_replace = esp_replace;
 	disk->ops.esp_remove = esp_remove;

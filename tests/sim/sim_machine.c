@@ -275,6 +275,23 @@ static int sim_esp_read(struct machine *machine, struct esp *esp, const char *pa
 	return buffer_append(ret, file->data, file->size, error);
 }
 
+static int sim_esp_read_at(struct machine *machine, struct esp *esp, const char *path,
+	uint64_t offset, void *data, size_t size, size_t *ret_got, struct error *error)
+{
+	struct buffer *file = NULL;
+	size_t left;
+	int r = find_file(machine, path, &file, error);
+
+	(void)esp;
+	if (r < 0)
+		return r;
+	left = offset < file->size ? file->size - (size_t)offset : 0;
+	*ret_got = size < left ? size : left;
+	if (*ret_got > 0)
+		memcpy(data, file->data + offset, *ret_got);
+	return 0;
+}
+
 static int sim_esp_digest(struct machine *machine, struct esp *esp, const char *path,
 	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
 {
@@ -622,6 +639,7 @@ static const struct machine_ops ops = {
 	.partition_holds_root = sim_partition_holds_root,
 	.esp_open = sim_esp_open,
 	.esp_read = sim_esp_read,
+	.esp_read_at = sim_esp_read_at,
 	.esp_digest = sim_esp_digest,
 	.esp_replace = sim_esp_replace,
 	.esp_remove = sim_esp_remove,

@@ -260,6 +260,7 @@ struct system system_new(const char *version, uint8_t seed, const struct system_
 		faults->names_a ? 'A' : 'X', hex, system.image.size, tree,
 		faults->also ? faults->also : "");
 	system.uki = faults->no_kernel ? make_broken_uki(cmdline)
+		     : faults->osrel   ? make_large_uki(cmdline, version, faults->osrel)
 				       : make_uki(cmdline, version, seed);
 	if (faults->chunked)
 		write_chunked_bundle(&system, faults);

@@ -37,9 +37,10 @@ struct system_faults {
 	const char *
 		also; /* nothing wrong: more of the command line, with a blank before; NULL: none */
 	bool names_a; /* the UKI's command line is bound to slot A already */
-	bool small;   /* nothing wrong: a small image, for tests that install often */
-	bool chunked; /* nothing wrong: a bundle of format 1, whose image shares blocks with that
-			 of seed 1, in other and in the same places, and with that of seed - 1 */
+	uint32_t osrel; /* nothing wrong: if not 0, a large UKI (make_large_uki()) */
+	bool small;     /* nothing wrong: a small image, for tests that install often */
+	bool chunked;   /* nothing wrong: a bundle of format 1, whose image shares blocks with that
+			   of seed 1, in other and in the same places, and with that of seed - 1 */
 };
 
 /** Systems with different seeds differ. Free with system_done(), which removes the file. */

@@ -235,3 +235,30 @@ struct buffer make_uki(const char *cmdline, const char *version, uint8_t seed)
 	buffer_done(&initrd);
 	return file;
 }
+
+struct buffer make_large_uki(const char *cmdline, const char *version, uint32_t osrel)
+{
+	struct buffer kernel = make_kernel(&(struct make_kernel){ .size = 64 << 10, .seed = 7 });
+	struct buffer initrd = make_pattern((384 << 10) + 700, 8), text = { 0 };
+	char release[128];
+
+	grow(&text, osrel);
+	memset(text.data, '#', osrel);
+	snprintf(release, sizeof(release), "IMAGE_VERSION=%s\n", version);
+	memcpy(text.data, release, strlen(release));
+	text.data[osrel - 1] = '\n';
+	const struct make_section sections[] = {
+		{ .name = ".text", .size = 9000 },
+		{ .name = ".osrel", .data = text.data, .size = osrel },
+		{ .name = ".cmdline", .data = cmdline, .size = (uint32_t)strlen(cmdline) },
+		{ .name = ".linux", .data = kernel.data, .size = (uint32_t)kernel.size },
+		{ .name = ".initrd", .data = initrd.data, .size = (uint32_t)initrd.size },
+		{ 0 },
+	};
+	struct buffer file = make_pe(&(struct make_pe){ .sections = sections });
+
+	buffer_done(&kernel);
+	buffer_done(&initrd);
+	buffer_done(&text);
+	return file;
+}

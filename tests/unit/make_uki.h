@@ -74,3 +74,9 @@ struct buffer make_pattern(size_t size, uint8_t seed);
  * The bytes are the caller's (buffer_done).
  */
 struct buffer make_uki(const char *cmdline, const char *version, uint8_t seed);
+
+/**
+ * A good UKI of 460 KiB. All have one kernel and one initrd, which lie behind .osrel (`osrel` bytes
+ * with the version) and .cmdline, and move with their sizes. The bytes are the caller's.
+ */
+struct buffer make_large_uki(const char *cmdline, const char *version, uint32_t osrel);

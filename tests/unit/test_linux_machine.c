@@ -206,6 +206,48 @@ static void test_esp_files(void **state)
 	fixture_done(&f);
 }
 
+/* Part of a file: what of it lies there. Folders and what is empty or absent are told. */
+static void test_esp_part_of_a_file(void **state)
+{
+	static const struct {
+		uint64_t offset;
+		size_t size;
+		const char *part;
+	} cases[] = {
+		{ 0, 7, "content" },
+		{ 0, 100, "content" },
+		{ 3, 2, "te" },
+		{ 6, 2, "t" },
+		{ 7, 1, "" },
+		{ UINT64_C(1) << 40, 100, "" },
+	};
+	struct fixture f;
+	char part[100];
+	size_t got;
+
+	(void)state;
+	fixture_make(&f);
+	open_esp(&f);
+	assert_int_equal(
+		f.ops->esp_read_at(f.machine, f.esp, BOOT_FILE, 0, part, 1, &got, &f.error),
+		-ENOENT);
+	tree_text(&f.tree, "efi" BOOT_FILE, "content");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(f.ops->esp_read_at(f.machine, f.esp, BOOT_FILE, cases[i].offset,
+					 part, cases[i].size, &got, &f.error),
+			0);
+		assert_int_equal(got, strlen(cases[i].part));
+		assert_memory_equal(part, cases[i].part, got);
+	}
+	assert_int_equal(
+		f.ops->esp_read_at(f.machine, f.esp, "/EFI", 0, part, 1, &got, &f.error), -EISDIR);
+	tree_text(&f.tree, "efi" BOOT_FILE, "");
+	assert_int_equal(
+		f.ops->esp_read_at(f.machine, f.esp, BOOT_FILE, 0, part, 1, &got, &f.error),
+		-ENOENT);
+	fixture_done(&f);
+}
+
 /* What a power cut while a file was being created leaves counts as absent, and is never made. */
 static void test_esp_empty_file(void **state)
 {
@@ -549,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_esp_places),
 		cmocka_unit_test(test_esp_files),
+		cmocka_unit_test(test_esp_part_of_a_file),
 		cmocka_unit_test(test_esp_empty_file),
 		cmocka_unit_test(test_esp_paths),
 		cmocka_unit_test(test_esp_names),
