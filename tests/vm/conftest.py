@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import cache
+from harness.debian import factory_machine as debian_machine
+from harness.debian import get_debian
 from harness.machine import Machine, factory_machine
 from harness.testos import TestOs, get_testos
 from harness.uki import STUB
@@ -30,6 +32,7 @@ NEEDED = {
     "/usr/sbin/mdadm": "mdadm",
     "mcopy": "mtools",
     "openssl": "openssl",
+    "mmdebstrap": "mmdebstrap",
 }
 
 FAILED = pytest.StashKey[bool]()
@@ -69,9 +72,18 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
 
 
 @pytest.fixture
+def debian(request: pytest.FixtureRequest, tmp_path: Path, suite: str) -> Iterator[Machine]:
+    """The same with a real Debian: of the suite that the test's parameter `suite` names."""
+    yield from _lent(request, debian_machine(tmp_path, get_debian(suite)))
+
+
+@pytest.fixture
 def machine(request: pytest.FixtureRequest, tmp_path: Path, system: TestOs) -> Iterator[Machine]:
     """A machine as it leaves the factory, powered off. Its disk is kept when the test fails."""
-    made = factory_machine(tmp_path, system)
+    yield from _lent(request, factory_machine(tmp_path, system))
+
+
+def _lent(request: pytest.FixtureRequest, made: Machine) -> Iterator[Machine]:
     yield made
     made.power_cut()
     if not request.node.stash.get(FAILED, False):

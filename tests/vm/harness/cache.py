@@ -29,11 +29,16 @@ def bistable_binary() -> Path:
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """Holds the cache's lock, so that parallel test sessions build a thing once."""
-    with open(cache_dir() / "lock", "w") as lock:
+def locked(name: str = "") -> Iterator[None]:
+    """Holds a lock of the cache, so that parallel test sessions build a thing once."""
+    with open(cache_dir() / f"lock{name}", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def files_below(*folders: Path) -> list[Path]:
+    """All files there, in an order that does not change."""
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 def digest(*parts: bytes | str | Path) -> str:

@@ -11,46 +11,29 @@ from pathlib import Path
 
 from . import cache, gpt
 from .gpt import Partition
-from .testos import TestOs
+from .layout import MIB
+from .system import System
+from .testos import LAYOUT
 from .uki import bound
 
 SECTOR = 512
-MIB = 1 << 20
 DISK_UUID = "7e570000-0000-4000-8000-000000000000"
-
-
-def _layout() -> dict[str, Partition]:
-    """The fixed layout; every partition starts at a MiB."""
-    rows = [
-        ("ESP", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", 160),
-        ("METROPOLIS-SYSTEM-A", "ee96054b-f6d0-4267-aaaa-724b2afea74c", 48),
-        ("METROPOLIS-SYSTEM-B", "ee96054b-f6d0-4267-bbbb-724b2afea74c", 48),
-        ("METROPOLIS-NODE-DATA", "9eeec464-6885-414a-b278-4305c51f7966", 4),
-    ]
-    found, start = {}, MIB
-    for number, (label, type_guid, size) in enumerate(rows, 1):
-        partition_uuid = f"7e570000-0000-4000-8000-00000000000{number}"
-        found[label] = Partition(number, label, type_guid, partition_uuid, start, size * MIB)
-        start += size * MIB
-    return found
-
-
-LAYOUT = _layout()
 ESP = LAYOUT["ESP"]
-SLOT = {slot: LAYOUT[f"METROPOLIS-SYSTEM-{slot}"] for slot in "AB"}
+SLOT = {slot: LAYOUT[f"METROPOLIS-SYSTEM-{slot}"] for slot in "AB"}  # the test OS's
 BOOT_FILE = {"A": "/EFI/metropolis/boot-a.efi", "B": "/EFI/metropolis/boot-b.efi"}
 REMOVABLE = "/EFI/BOOT/BOOTX64.EFI"
 
 
-def make_factory_disk(path: Path, system: TestOs, letter: str = "X", sector: int = SECTOR) -> None:
+def make_factory_disk(path: Path, system: System, letter: str = "X", sector: int = SECTOR) -> None:
     """A disk as it leaves the factory, with logical blocks of `sector` bytes.
 
     Slot A is complete, slot B empty, and the removable path holds a copy of A's boot file.
     """
     sources = [Path(__file__), Path(gpt.__file__)]
+    system.variant(letter)  # which may take longer than the lock should be held
     with cache.locked():
-        key = cache.digest(system.directory.name, letter, *sources)
-        name = f"disk{letter}{sector}"
+        key = cache.digest(system.name, letter, *sources)
+        name = f"disk{system.kind}{letter}{sector}"
         build = lambda work: _build(work / "disk.raw", system, letter, sector)  # noqa: E731
         master = cache.built(name, key, build)
     cache.tool("cp", "--sparse=always", "--reflink=auto", master / "disk.raw", path)
@@ -64,14 +47,17 @@ def write_table(disk: Path, without: str = "", retype: dict[str, str] | None = N
     gpt.write_table(disk, rows, SECTOR, DISK_UUID)
 
 
-def _build(path: Path, system: TestOs, letter: str, sector: int) -> None:
-    last = list(LAYOUT.values())[-1]
+def _build(path: Path, system: System, letter: str, sector: int) -> None:
+    rows = list(system.layout.values())
     with open(path, "wb") as disk:
-        disk.truncate(last.start + last.size + MIB)
-    gpt.write_table(path, list(LAYOUT.values()), sector, DISK_UUID)
+        disk.truncate(rows[-1].start + rows[-1].size + MIB)
+    gpt.write_table(path, rows, sector, DISK_UUID)
     variant = system.variant(letter)
-    write_partition(path, SLOT["A"], variant.image.read_bytes())
-    boot_file = bound(variant.uki.read_bytes(), "A")
+    slot = system.layout["METROPOLIS-SYSTEM-A"]
+    cache.tool(
+        *("dd", "conv=notrunc,sparse", "bs=1M", f"seek={slot.start // MIB}"),
+        *(f"if={variant.image}", f"of={path}"),
+    )
     with tempfile.TemporaryDirectory() as directory:
         files = Path(directory) / "esp"
         _make_file_system(files, sector)
@@ -81,6 +67,7 @@ def _build(path: Path, system: TestOs, letter: str, sector: int) -> None:
         )
     for directory in ("/EFI", "/EFI/BOOT", "/EFI/metropolis"):
         cache.tool("mmd", "-i", f"{path}@@{ESP.start}", f"::{directory}")
+    boot_file = bound(variant.uki.read_bytes(), "A")
     for target in (BOOT_FILE["A"], REMOVABLE):
         put_file(path, target, boot_file)
 

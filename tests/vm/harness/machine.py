@@ -12,17 +12,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import disk
+from .progress import Progress
 from .qmp import Qmp
-from .testos import TestOs
+from .system import System
 
 OVMF = Path("/usr/share/OVMF")
-BOOT_TIMEOUT = 120.0  # seconds; a boot takes about ten on an idle machine
-COMMAND_TIMEOUT = 120.0
-CPU = "max"
 CORES = 1  # two machines at a time on two cores: more is slower
 
 
@@ -53,13 +52,16 @@ class Result:
 class Machine:
     """Runs under QEMU's TCG, as often as wanted, always from the same disk and variables."""
 
-    def __init__(self, directory: Path, system: TestOs) -> None:
+    def __init__(self, directory: Path, system: System) -> None:
         self.directory = directory
         self.system = system
         self.disk = directory / "disk.raw"
         self.variables = directory / "vars.fd"
         self.console = directory / "console.log"
         self.chipset = "q35"
+        self.cpu = "max"
+        self.memory = 1024  # MiB
+        self.orderly = False  # a command that restarts the system returns before it does
         self.attach = "virtio-blk-pci"  # how the disk is connected: a QEMU device with properties
         self.more_disks: list[tuple[Path, str]] = []  # the same of others
         self.write_log: Path | None = None  # where to log all writes to the disk, for writelog.py
@@ -106,12 +108,10 @@ class Machine:
         self.send("sync; poweroff -f")
         self.wait_exit()
 
-    def wait_exit(self, timeout: float = 30.0) -> None:
-        assert self._process is not None
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise self._error(f"still running {timeout:.0f} s after the power off") from None
+    def wait_exit(self) -> None:
+        process = self._process
+        assert process is not None
+        self.until(lambda: process.poll() is not None, "the machine to go off")
         self._cleanup()
 
     def boot(self, expect: str | None = None) -> Ready:
@@ -126,16 +126,16 @@ class Machine:
 
     # The agent
 
-    def wait_ready(self, expect: str | None = None, timeout: float = BOOT_TIMEOUT) -> Ready:
+    def wait_ready(self, expect: str | None = None) -> Ready:
         """Waits until a userland announces itself that has not done so before."""
-        deadline = time.monotonic() + timeout
         while True:
-            line = self._next_line(deadline, "the test OS to come up")
+            line = self._next_line("a system to come up")
             found = re.fullmatch(r"READY variant=(\w+) boot_id=(\S+) uptime=([\d.]+)", line)
             if found and (self.ready is None or found.group(2) != self.ready.boot_id):
                 break
             # A command that should have ended in another system, and did not.
-            if answer := self._answer(line):
+            answer = self._answer(line)
+            if answer and not (self.orderly and answer.status == 0):
                 raise self._error(f"the command returned, and no other system starts: {answer}")
         self.ready = Ready(found.group(1), found.group(2), float(found.group(3)), time.monotonic())
         if expect is not None and self.ready.variant != expect:
@@ -149,20 +149,19 @@ class Machine:
         line = f"{self._request} {base64.b64encode(command.encode()).decode()}\n"
         self._agent.sendall(line.encode())
 
-    def run(self, command: str, timeout: float = COMMAND_TIMEOUT) -> Result:
+    def run(self, command: str) -> Result:
         """Runs a shell command in the guest."""
         self.send(command)
-        deadline = time.monotonic() + timeout
         while True:
-            line = self._next_line(deadline, f"the answer to: {command}")
+            line = self._next_line(f"the answer to: {command}")
             if line.startswith("READY "):
                 raise self._error(f"the guest restarted during: {command}")
             if answer := self._answer(line):
                 return answer
 
-    def check(self, command: str, timeout: float = COMMAND_TIMEOUT) -> str:
+    def check(self, command: str) -> str:
         """Runs a shell command that must succeed; returns its output."""
-        result = self.run(command, timeout)
+        result = self.run(command)
         if result.status != 0:
             raise self._error(f"{command}: {result}")
         return result.out
@@ -171,6 +170,16 @@ class Machine:
         """Runs a command that ends in another system: by kexec or by firmware."""
         self.send(command)
         return self.wait_ready(expect)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits for something that does not announce itself, as long as the machine is alive."""
+        progress = self._progress()
+        asked = time.monotonic()
+        while not condition():
+            if time.monotonic() - asked >= 1:
+                self._give_up(progress, what)
+                asked = time.monotonic()
+            time.sleep(0.02)
 
     def status(self, options: str = "") -> dict:
         """What `bistable status --json` tells."""
@@ -208,7 +217,8 @@ class Machine:
     def _command(self, sockets: Path) -> list[str]:
         return [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-machine", f"{self.chipset},accel=tcg", "-cpu", CPU, "-m", "1024"),
+            *("-machine", f"{self.chipset},accel=tcg", "-cpu", self.cpu),
+            *("-m", str(self.memory)),
             *("-smp", str(CORES)),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"),
             *("-drive", f"if=pflash,format=raw,file={self.variables}"),
@@ -258,14 +268,14 @@ class Machine:
                     raise self._error(f"QEMU did not start: {error}\n{log}") from None
             time.sleep(0.02)
 
-    def _next_line(self, deadline: float, what: str) -> str:
+    def _next_line(self, what: str) -> str:
         assert self._agent is not None and self._process is not None, "the machine is off"
+        progress = None
         while not self._lines:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._error(f"waited in vain for {what}")
-            readable, _, _ = select.select([self._agent], [], [], left)
+            readable, _, _ = select.select([self._agent], [], [], 1.0)
             if not readable:
+                progress = progress or self._progress()
+                self._give_up(progress, what)
                 continue
             data = self._agent.recv(1 << 20)
             if not data:
@@ -273,6 +283,14 @@ class Machine:
             *complete, self._partial = (self._partial + data).split(b"\n")
             self._lines += [line.decode(errors="replace").strip() for line in complete]
         return self._lines.pop(0)
+
+    def _progress(self) -> Progress:
+        assert self._qmp is not None, "the machine is off"
+        return Progress(self.console, self._qmp)
+
+    def _give_up(self, progress: Progress, what: str) -> None:
+        if trouble := progress.trouble():
+            raise self._error(f"waited in vain for {what}: {trouble}")
 
     def _answer(self, line: str) -> Result | None:
         """The answer to the last request; None for other lines, or one cut short by a restart."""
@@ -295,7 +313,7 @@ class Machine:
         self._agent = self._qmp = self._sockets = self._process = None
 
 
-def factory_machine(directory: Path, system: TestOs) -> Machine:
+def factory_machine(directory: Path, system: System) -> Machine:
     """A machine fresh from the factory: X in slot A, slot B empty, no boot entries of ours."""
     disk.make_factory_disk(directory / "disk.raw", system)
     return Machine(directory, system)

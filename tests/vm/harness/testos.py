@@ -7,15 +7,17 @@ import random
 import re
 import shutil
 import tempfile
-import uuid
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache, cpio, pki, uki
+from . import cache, cpio, pki, uki, verity
 from .kernel import Kernel, get_kernel
+from .layout import Layout, divide
 from .pki import Signer
 from .uki import STUB, build_uki
+from .verity import BLOCK
 
 BUSYBOX = Path("/bin/busybox")
 TESTOS = cache.SOURCES / "testos"
@@ -37,10 +39,10 @@ MODULES = [
 # P panics as soon as its root runs.
 VERSIONS = {"X": "1.0", "Y": "2.0", "Z": "3.0", "P": "4.0"}
 SIGNED = "YZ"  # there are signed bundles of these
+LAYOUT = divide(slot=48, data=4)
 COMPATIBLE = "testos"
 EPOCH = 1
 SIGNER, STRANGER = "signer", "stranger"  # whom the test OS trusts, and whom it does not
-BLOCK = 4096
 KERNEL_IN_BUNDLE = "kernel_efi.efi"
 IMAGE_IN_BUNDLE = "verity_rootfs.img"
 
@@ -78,6 +80,19 @@ class TestOs:
     directory: Path
     kernel: Kernel
 
+    @property
+    def kind(self) -> str:
+        return "testos"
+
+    @property
+    def layout(self) -> Layout:
+        return LAYOUT
+
+    @property
+    def name(self) -> str:
+        """Changes with everything that it is made of."""
+        return self.directory.name
+
     def variant(self, letter: str) -> Variant:
         return Variant(letter, self.directory)
 
@@ -90,7 +105,9 @@ def get_testos() -> TestOs:
     with cache.locked():
         kernel = get_kernel()
         program = cache.bistable_binary()
-        files = [*sorted(TESTOS.iterdir()), Path(__file__), Path(uki.__file__), Path(pki.__file__)]
+        modules = [pki, uki, verity]
+        files = [*sorted(TESTOS.iterdir()), Path(__file__)]
+        files += [Path(module.__file__) for module in modules]
         files += [path for path in [BUSYBOX, STUB, program] if path.exists()]
         key = cache.digest(kernel.release, *files)
         directory = cache.built("testos", key, lambda work: _build(work, kernel, program))
@@ -156,9 +173,10 @@ def make_signed(
     compatible: str = COMPATIBLE,
     epoch: int = EPOCH,
     version: str | None = None,
+    options: Sequence[str] = (),
 ) -> None:
     """A signed, chunked bundle, as the product itself makes it; `version`: else the UKI's."""
-    words = [f"--compatible={compatible}", f"--epoch={epoch}"]
+    words = [f"--compatible={compatible}", f"--epoch={epoch}", *options]
     words += [f"--version={version}"] if version else []
     words += [f"--sign-key={signer.key}", f"--sign-cert={signer.certificate}"]
     program = cache.bistable_binary()
@@ -175,7 +193,7 @@ def change(variant: Variant, directory: Path, blocks: dict[int, bytes]) -> Varia
     for number, block in blocks.items():
         content[number * BLOCK : (number + 1) * BLOCK] = block
     changed.image.write_bytes(content)
-    root_hash, _ = _add_tree(changed.image)
+    root_hash, _ = verity.add_tree(changed.image)
     changed.uki.write_bytes(old.replace(found[1], root_hash.encode()))
     return changed
 
@@ -252,20 +270,5 @@ def _copy_program(program: Path, root: Path) -> None:
 
 def _make_image(root: Path, image: Path) -> tuple[str, int]:
     """Writes erofs and its verity tree into one file; returns the root hash and the offset."""
-    name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
-    cache.tool("mkfs.erofs", "-zlz4hc", "-T", "1", "-U", name, "--all-root", image, root)
-    with open(image, "ab") as file:
-        file.truncate(file.tell() + -file.tell() % BLOCK)
-    return _add_tree(image)
-
-
-def _add_tree(image: Path) -> tuple[str, int]:
-    """Puts a verity tree behind a file system; returns the root hash and the tree's offset."""
-    size = image.stat().st_size
-    name = uuid.uuid5(uuid.NAMESPACE_DNS, "testos")
-    options = [f"--hash-offset={size}", f"--uuid={name}", "--salt=" + "5a" * 32]
-    report = cache.tool("veritysetup", "format", *options, image, image)
-    root_hash = re.search(r"Root hash:\s+([0-9a-f]{64})", report)
-    if root_hash is None:
-        raise RuntimeError(f"veritysetup told no root hash:\n{report}")
-    return root_hash.group(1), size
+    cache.tool("mkfs.erofs", "-zlz4hc", "-T", "1", "-U", verity.UUID, "--all-root", image, root)
+    return verity.add_tree(image)
