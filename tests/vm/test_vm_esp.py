@@ -7,6 +7,7 @@ import pytest
 
 from harness import disk, firmware
 from harness.machine import Machine
+from harness.snapshot import wake
 
 FOLDER = "/boot/EFI/metropolis"
 DATA_TYPE = "0fc63daf-8483-4772-8e79-3d69d8477de4"
@@ -106,7 +107,7 @@ def check_missing(machine: Machine, url: str) -> None:
 
 def test_read_only_full_and_missing(machine, bundle, system):
     urls = {letter: bundle(letter) for letter in "YZ"}
-    machine.boot("X")
+    wake(machine)
     check_read_only(machine, urls["Y"])
     check_full(machine, urls, system.variant("Z").uki.stat().st_size)
     machine.restart("reboot -f", "Z")

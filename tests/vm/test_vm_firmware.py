@@ -10,11 +10,12 @@ from harness.firmware import (
     read_variables,
     write_variable,
 )
+from harness.snapshot import wake
 
 
 def test_wiped_variables_boot_the_confirmed_slot(machine, bundle):
     """Without entries of ours the firmware takes the removable path: the confirmed slot's."""
-    machine.boot("X")
+    wake(machine)
     machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
     machine.check("bistable mark-good")
     machine.power_cut()
@@ -30,7 +31,7 @@ def test_wiped_variables_boot_the_confirmed_slot(machine, bundle):
 
 
 def test_foreign_entries_survive(machine, bundle):
-    machine.boot("X")
+    wake(machine)
     before = read_variables(machine)
     elsewhere = load_option("Elsewhere", disk.ESP, "/EFI/elsewhere/boot.efi")
     data = bytes(range(256))

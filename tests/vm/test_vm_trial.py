@@ -2,19 +2,33 @@
 """A started slot is on trial until it is confirmed: what the next start is, in each case."""
 
 from harness import disk
+from harness.snapshot import wake
 
 
-def test_confirmed_after_kexec_survives_a_power_cut(machine, bundle):
-    machine.boot("X")
+def test_confirmed_and_rolled_back(machine, bundle):
+    """A slot that was confirmed after a kexec survives a power cut; then back, in both ways."""
+    wake(machine)
     machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
     machine.check("bistable mark-good")
     machine.cold_boot("Y")
     assert machine.firmware_entry() == "Metropolis Slot B"
     assert machine.status()["running"] == "B"
 
+    machine.restart("bistable rollback --activate=kexec --now", "X")
+    assert machine.booted_by_kexec()
+    assert machine.firmware_boots() == 1
+    assert machine.status()["default"] == "B"
+    machine.cold_boot("Y")
+
+    machine.restart("bistable rollback --activate=reboot --now", "X")
+    # Confirming stays X's business: until then the default is Y.
+    assert machine.status()["default"] == "B"
+    machine.check("bistable mark-good")
+    machine.cold_boot("X")
+
 
 def test_unconfirmed_after_kexec_falls_back_at_a_power_cut(machine, bundle):
-    machine.boot("X")
+    wake(machine)
     machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
     machine.cold_boot("X")
     status = machine.status()
@@ -24,7 +38,7 @@ def test_unconfirmed_after_kexec_falls_back_at_a_power_cut(machine, bundle):
 
 
 def test_panic_after_kexec_falls_back(machine, bundle):
-    machine.boot("X")
+    wake(machine)
     machine.restart(f"bistable install {bundle('P')} --activate=kexec --now", "X")
     assert "testos: this variant panics" in machine.console_tail(200)
     assert machine.firmware_boots() == 2
@@ -35,7 +49,7 @@ def test_panic_after_kexec_falls_back(machine, bundle):
 
 def test_damaged_image_falls_back(machine, bundle):
     """The image is damaged after its installation: verity refuses it, the old slot starts."""
-    machine.boot("X")
+    wake(machine)
     machine.check(f"bistable install {bundle('Y')} --activate=reboot")
     # In the block of erofs' superblock, beside the superblock itself: only verity notices.
     machine.check(
@@ -56,31 +70,9 @@ def test_damaged_image_falls_back(machine, bundle):
     assert [attempt["outcome"] for attempt in status["slots"]["B"]["attempts"]] == ["failed"]
 
 
-def test_rollback_by_reboot(machine, bundle):
-    machine.boot("X")
-    machine.restart(f"bistable install {bundle('Y')} --activate=reboot --now", "Y")
-    machine.check("bistable mark-good")
-    machine.restart("bistable rollback --activate=reboot --now", "X")
-    # Confirming stays X's business: until then the default is Y.
-    assert machine.status()["default"] == "B"
-    machine.check("bistable mark-good")
-    machine.cold_boot("X")
-
-
-def test_rollback_by_kexec(machine, bundle):
-    machine.boot("X")
-    machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
-    machine.check("bistable mark-good")
-    machine.restart("bistable rollback --activate=kexec --now", "X")
-    assert machine.booted_by_kexec()
-    assert machine.firmware_boots() == 1
-    assert machine.status()["default"] == "B"
-    machine.cold_boot("Y")
-
-
 def test_kernel_refuses_kexec(machine, bundle):
     """Said in the kernel's words; the slot starts by the firmware instead."""
-    machine.boot("X")
+    wake(machine)
     machine.check(f"bistable install {bundle('Y')} --activate=kexec")
     assert (machine.status()["next"], machine.status()["next_how"]) == ("B", "kexec")
     machine.check("echo 1 >/proc/sys/kernel/kexec_load_disabled")

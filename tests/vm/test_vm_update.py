@@ -2,6 +2,7 @@
 """Whole updates: X to Y to Z, through the firmware and by kexec."""
 
 from harness import firmware
+from harness.snapshot import wake
 
 
 def assert_trial(status: dict, slot: str) -> None:
@@ -47,7 +48,7 @@ def test_by_reboot(machine, bundle, web):
 
 def test_by_kexec(machine, bundle):
     """The firmware starts once; its variables can be written in each system."""
-    machine.boot("X")
+    wake(machine)
     for letter, slot in (("Y", "B"), ("Z", "A")):
         machine.restart(f"bistable install {bundle(letter)} --activate=kexec --now", letter)
         assert machine.booted_by_kexec()

@@ -20,7 +20,7 @@ FACTORY = "X"
 # H has a health check that fails.
 VERSIONS = {"X": "1.0", "Y": "2.0", "Z": "3.0", "H": "4.0"}
 COMPATIBLE = "debian"
-LAYOUT = divide(slot=192, data=64)
+LAYOUT = divide(slot=128, data=64)
 UNITS = "agent application database systemd-networkd bistable-mark-good"
 COMMAND_LINE = (
     "console=ttyS0 no_timer_check mitigations=off panic=10 oops=panic loglevel=6 systemd.show_status=yes "
@@ -127,7 +127,7 @@ def _build_variant(work: Path, system: Debian, letter: str) -> None:
         release = (tree / "usr/lib/os-release").read_text()
         release += f"IMAGE_ID=debian\nIMAGE_VERSION={VERSIONS[letter]}\n"
         _write(tree / "usr/lib/os-release", release)
-        cache.tool("mkfs.erofs", "-T", "1", "-U", verity.UUID, variant.image, tree)
+        cache.tool("mkfs.erofs", "-zlz4", "-T", "1", "-U", verity.UUID, variant.image, tree)
     root_hash, offset = verity.add_tree(variant.image)
     command_line = COMMAND_LINE + VERITY[root.suite].format(offset=offset, hash=root_hash)
     sections = {

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import disk
@@ -81,7 +81,7 @@ class Machine:
 
     # Power
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Power on. The console of the previous run is kept in the same log."""
         assert self._process is None, "the machine is running"
         # Socket paths are limited to 107 bytes; pytest's directories may be longer.
@@ -89,7 +89,7 @@ class Machine:
         sockets = Path(self._sockets.name)
         log = open(self.directory / "qemu.log", "ab")
         self._process = subprocess.Popen(
-            self._command(sockets), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*self._command(sockets), *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         log.close()
         self._qmp = Qmp(self._connect(sockets / "qmp"))
@@ -123,6 +123,24 @@ class Machine:
         """Power cut, power on."""
         self.power_cut()
         return self.boot(expect)
+
+    # Its state
+
+    def save(self, memory: Path) -> None:
+        """Stops it in the middle of what it does. Then its files are what resume() needs."""
+        assert self._qmp is not None
+        self._qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        self._qmp.command("migrate", uri=f"exec:cat >{memory}")
+        saved = lambda: self._qmp.command("query-migrate").get("status") == "completed"  # noqa: E731
+        self.until(saved, "its state to be saved")
+        memory.with_suffix(".ready").write_text(json.dumps(asdict(self.ready)))
+
+    def resume(self, memory: Path) -> None:
+        """Goes on from where a machine of the same kind was saved, with copies of its files."""
+        self.start("-incoming", f"exec:cat {memory}")
+        runs = lambda: self._qmp.command("query-status")["running"]  # noqa: E731
+        self.until(runs, "its state to be loaded")
+        self.ready = Ready(**json.loads(memory.with_suffix(".ready").read_text()))
 
     # The agent
 
