@@ -23,8 +23,9 @@ COMPATIBLE = "debian"
 LAYOUT = divide(slot=128, data=64)
 UNITS = "agent application database systemd-networkd bistable-mark-good"
 COMMAND_LINE = (
-    "console=ttyS0 no_timer_check mitigations=off panic=10 oops=panic loglevel=6 systemd.show_status=yes "
-    "rd.shell=0 rd.emergency=reboot root=/dev/mapper/root rootfstype=erofs ro "
+    "console=ttyS0 no_timer_check mitigations=off panic=10 oops=panic loglevel=4 "
+    "systemd.show_status=yes rd.shell=0 rd.emergency=reboot "
+    "root=/dev/mapper/root rootfstype=erofs ro "
 )
 # How the initrd finds the hash tree behind the file system.
 VERITY = {

@@ -131,8 +131,8 @@ class Machine:
         assert self._qmp is not None
         self._qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self._qmp.command("migrate", uri=f"exec:cat >{memory}")
-        saved = lambda: self._qmp.command("query-migrate").get("status") == "completed"  # noqa: E731
-        self.until(saved, "its state to be saved")
+        state = lambda: self._qmp.command("query-migrate").get("status")  # noqa: E731
+        self.until(lambda: state() == "completed", "its state to be saved")
         memory.with_suffix(".ready").write_text(json.dumps(asdict(self.ready)))
 
     def resume(self, memory: Path) -> None:

@@ -19,7 +19,8 @@ def wake(machine: Machine) -> None:
     """Lets a factory machine, still off, run X as if it had just booted."""
     saved = _get_saved(machine.system)
     for name in FILES:
-        cache.tool("cp", "--sparse=always", "--reflink=auto", saved / name, machine.directory / name)
+        copy = machine.directory / name
+        cache.tool("cp", "--sparse=always", "--reflink=auto", saved / name, copy)
     machine.resume(saved / MEMORY)
     # Its clock stood still meanwhile.
     machine.check(f"date -s @{time.time():.0f}")
