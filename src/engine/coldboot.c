@@ -34,8 +34,8 @@ static void program_done(struct program *program)
 
 static bool same_system(const struct espfile *a, const struct espfile *b)
 {
-	return !a->verity.root_hash[0] || !b->verity.root_hash[0]
-	       || strcmp(a->verity.root_hash, b->verity.root_hash) == 0;
+	return a->verity.count == 0 || b->verity.count == 0
+	       || cmdline_verity_equal(&a->verity, &b->verity);
 }
 
 /* Of the pair, what a UKI that lies anywhere starts: as it names, else as one it is equal to. */

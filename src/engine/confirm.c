@@ -152,7 +152,8 @@ static int complete_record(
 	memcpy(state->boot_file.sha256, file.sha256, SHA256_SIZE);
 	state->boot_file.size = file.size;
 	state->has_boot_file = true;
-	strcpy(state->root_hash, file.verity.root_hash);
+	if (file.verity.count > 0)
+		strcpy(state->root_hash, file.verity.trees[0].root_hash);
 	if (!state->version)
 		state->version = TAKE(file.version);
 	return 0;

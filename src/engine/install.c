@@ -403,7 +403,9 @@ static int complete(struct install *install, struct error *error)
 	state->payload_count = 2;
 	state->boot_file = install->boot.bound;
 	state->has_boot_file = true;
-	strcpy(state->root_hash, install->boot.verity.root_hash);
+	state->root_hash[0] = '\0';
+	if (install->boot.verity.count > 0)
+		strcpy(state->root_hash, install->boot.verity.trees[0].root_hash);
 	return record_write(install->context, install->slot, record, error);
 }
 

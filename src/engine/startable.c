@@ -101,14 +101,14 @@ static bool is_recorded(const struct search *search, const struct espfile *file)
 
 static bool has_running_root(const struct search *search, const struct espfile *file)
 {
-	return search->slot == search->running && search->verity.root_hash[0]
-	       && strcmp(search->verity.root_hash, file->verity.root_hash) == 0;
+	return search->slot == search->running
+	       && cmdline_verity_equal(&search->verity, &file->verity);
 }
 
 static bool has_other_root(const struct search *search, const struct espfile *file)
 {
-	return search->slot == search->running && search->verity.root_hash[0]
-	       && file->verity.root_hash[0] && !has_running_root(search, file);
+	return search->slot == search->running && search->verity.count > 0 && file->verity.count > 0
+	       && !has_running_root(search, file);
 }
 
 /* The firmware says so, and the command line has not been another one since. */
@@ -166,7 +166,7 @@ static int judge_own(struct search *search, char **ret_why, struct error *error)
 		return unfit(ret_why, error,
 			"%s starts another system than the one that runs (root hash %s instead of "
 			"%s)",
-			path, file->verity.root_hash, search->verity.root_hash);
+			path, file->verity.trees[0].root_hash, search->verity.trees[0].root_hash);
 	if (is_recorded(search, file) || !search->record->state.has_boot_file)
 		return 0;
 	if (!has_running_root(search, file))

@@ -65,6 +65,9 @@ int cmdline_verity(const char *cmdline, struct cmdline_verity *ret, struct error
 /** Whether this root hash (lower-case hex) is one of them. */
 bool cmdline_verity_names(const struct cmdline_verity *verity, const char *root_hash);
 
+/** Whether both name the same trees, and any at all: then they start one root file system. */
+bool cmdline_verity_equal(const struct cmdline_verity *a, const struct cmdline_verity *b);
+
 /** "the root hash X" or "the root hashes X and Y", owned by the caller. NULL: out of memory. */
 char *cmdline_verity_text(const struct cmdline_verity *verity);
 

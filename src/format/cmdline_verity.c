@@ -22,6 +22,14 @@ bool cmdline_verity_names(const struct cmdline_verity *verity, const char *root_
 	return false;
 }
 
+bool cmdline_verity_equal(const struct cmdline_verity *a, const struct cmdline_verity *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (!cmdline_verity_names(b, a->trees[i].root_hash))
+			return false;
+	return a->count > 0 && a->count == b->count;
+}
+
 char *cmdline_verity_text(const struct cmdline_verity *verity)
 {
 	char *text = text_format("the root hash%s ", verity->count > 1 ? "es" : "");
