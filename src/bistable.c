@@ -171,27 +171,39 @@ int bistable_repair(struct bistable *bistable, const struct bistable_install_opt
 	return give_result(r, &result, ret, &why, error);
 }
 
-static int start_other(struct bistable *bistable, enum bistable_activation activation,
-	enum error_kind incomplete, struct bistable_result *ret, struct bistable_error *error)
+static int start_other(struct bistable *bistable, enum bistable_activation activation, bool back,
+	bool force, struct bistable_result *ret, struct bistable_error *error)
 {
 	struct bistable_result result = { 0 };
 	struct error why = { 0 };
 	int r;
 
-	r = activate_other(bistable->context, activation, incomplete, &result, &why);
+	r = activate_other(bistable->context, activation, back, force, &result, &why);
 	return give_result(r, &result, ret, &why, error);
 }
 
-int bistable_rollback(struct bistable *bistable, enum bistable_activation activation,
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool force,
 	struct bistable_result *ret, struct bistable_error *error)
 {
-	return start_other(bistable, activation, ERROR_NOTHING, ret, error);
+	return start_other(bistable, activation, true, force, ret, error);
 }
 
-int bistable_activate(struct bistable *bistable, enum bistable_activation activation,
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool force,
 	struct bistable_result *ret, struct bistable_error *error)
 {
-	return start_other(bistable, activation, ERROR_REFUSED, ret, error);
+	return start_other(bistable, activation, false, force, ret, error);
+}
+
+int bistable_mark_started(struct bistable *bistable, char *ret_slot, struct bistable_error *error)
+{
+	struct error why = { 0 };
+	enum slot slot;
+	int r;
+
+	r = activate_mark_started(bistable->context, &slot, &why);
+	if (r == 0)
+		*ret_slot = slot == SLOT_NONE ? 0 : slot_letter(slot);
+	return give(r, &why, error);
 }
 
 int bistable_restart(struct bistable *bistable, const struct bistable_result *result,

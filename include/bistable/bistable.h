@@ -136,15 +136,18 @@ int bistable_install(struct bistable *bistable, const struct bistable_install_op
 int bistable_repair(struct bistable *bistable, const struct bistable_install_options *options,
 	struct bistable_result *ret, struct bistable_error *error);
 
-/** Starts the other slot next, if it is complete (else BISTABLE_NOTHING). */
-int bistable_rollback(struct bistable *bistable, enum bistable_activation activation,
+/**
+ * Starts the other slot next, if it is complete (else BISTABLE_NOTHING). Refused where it was never
+ * confirmed and the last attempt to start it failed, unless `force`.
+ */
+int bistable_rollback(struct bistable *bistable, enum bistable_activation activation, bool force,
 	struct bistable_result *ret, struct bistable_error *error);
 
 /**
  * Starts the other slot next, as the end of an install would have done; refused when it is not
- * complete or was marked bad.
+ * complete or was marked bad. `force`: also where a slot's boot file is not what was installed.
  */
-int bistable_activate(struct bistable *bistable, enum bistable_activation activation,
+int bistable_activate(struct bistable *bistable, enum bistable_activation activation, bool force,
 	struct bistable_result *ret, struct bistable_error *error);
 
 /**
@@ -153,6 +156,13 @@ int bistable_activate(struct bistable *bistable, enum bistable_activation activa
  */
 int bistable_restart(struct bistable *bistable, const struct bistable_result *result,
 	struct bistable_error *error);
+
+/**
+ * The machine goes down for the kernel that is staged for kexec: when the old slot comes up again,
+ * the attempt has failed; without this, it counts as not started. *ret_slot: 'A', 'B', or 0: this
+ * boot has staged nothing.
+ */
+int bistable_mark_started(struct bistable *bistable, char *ret_slot, struct bistable_error *error);
 
 /** Confirms the running slot: the default for cold boots from now on. *ret_slot: 'A' or 'B'. */
 int bistable_mark_good(
@@ -167,13 +177,14 @@ struct bistable_attempt {
 	const char *how;     /* "reboot" or "kexec" */
 	int64_t time;        /* seconds since the epoch */
 	const char *outcome; /* "pending": still to come; "running": a trial runs now; "confirmed";
-				"failed" */
+				"failed"; "not-started": another start came first */
 };
 
 struct bistable_slot {
 	bool state_known; /* false: the record cannot be read (see notes) */
 	char *version;    /* NULL: unknown */
 	char *source;     /* NULL: unknown */
+	char *root_hash;  /* dm-verity, lower-case hex; NULL: none, or unknown */
 	bool complete;
 	bool entry_known; /* false: no firmware, or not readable */
 	bool entry_present;
@@ -195,6 +206,7 @@ struct bistable_status {
 	char next_slot;       /* what the next orderly restart starts; 0: unknown or foreign */
 	const char *next_how; /* "kexec", "reboot" (BootNext) or "default" */
 	bool kexec_booted;
+	char *boot_loader; /* that the firmware started; NULL: none that is known of */
 	bool secure_boot;
 	char *kexec_reason; /* why kexec cannot work here; NULL: it can */
 	bool esp_known;

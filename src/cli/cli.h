@@ -125,6 +125,7 @@ int cmd_verify(struct cli *cli, struct bistable *bistable, struct bistable_error
 int cmd_repair(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_good(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_mark_bad(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
+int cmd_mark_started(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_rollback(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_activate(struct cli *cli, struct bistable *bistable, struct bistable_error *error);
 int cmd_bundle_create(struct cli *cli, struct bistable *bistable, struct bistable_error *error);

@@ -77,8 +77,19 @@ static int report_start(
 	return 0;
 }
 
+int cmd_mark_started(struct cli *cli, struct bistable *bistable, struct bistable_error *error)
+{
+	char slot = 0;
+	int r;
+
+	r = bistable_mark_started(bistable, &slot, error);
+	if (r < 0)
+		return r;
+	return slot || cli->json ? report_slot(cli, slot, "is being started by kexec.", error) : 0;
+}
+
 typedef int start_function(struct bistable *bistable, enum bistable_activation activation,
-	struct bistable_result *ret, struct bistable_error *error);
+	bool force, struct bistable_result *ret, struct bistable_error *error);
 
 static int start(struct cli *cli, struct bistable *bistable, start_function *choose,
 	struct bistable_error *error)
@@ -86,7 +97,7 @@ static int start(struct cli *cli, struct bistable *bistable, start_function *cho
 	struct bistable_result result = { 0 };
 	int r;
 
-	r = choose(bistable, cli->install.activation, &result, error);
+	r = choose(bistable, cli->install.activation, cli->install.force, &result, error);
 	if (r < 0)
 		return r;
 	r = report_start(cli, &result, error);

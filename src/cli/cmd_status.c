@@ -29,10 +29,10 @@ static json_t *slot_json(const struct bistable_slot *slot)
 	char number[8];
 
 	snprintf(number, sizeof(number), "%04X", slot->entry_number);
-	return json_pack("{s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}", "state_known",
-		slot->state_known, "version", json_text(slot->version), "source",
-		json_text(slot->source), "complete", slot->complete, "entry",
-		json_text(entry ? number : NULL), "entry_active",
+	return json_pack("{s:b, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}",
+		"state_known", slot->state_known, "version", json_text(slot->version), "source",
+		json_text(slot->source), "root_hash", json_text(slot->root_hash), "complete",
+		slot->complete, "entry", json_text(entry ? number : NULL), "entry_active",
 		entry ? json_boolean(slot->entry_active) : json_null(), "attempts",
 		attempts_json(slot), "tried_unconfirmed", slot->tried_unconfirmed, "confirmed",
 		slot->confirmed, "bad", slot->bad, "cold_boot_proven", slot->cold_boot_proven);
@@ -53,12 +53,13 @@ static json_t *status_json(const struct bistable_status *status)
 	json_t *slots = json_pack(
 		"{s:o, s:o}", "A", slot_json(&status->slots[0]), "B", slot_json(&status->slots[1]));
 
-	return json_pack("{s:i, s:b, s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "schema",
-		JSON_SCHEMA, "efi", status->efi, "running", json_slot(status->running), "default",
-		json_slot(status->default_slot), "next", json_slot(status->next_slot), "next_how",
-		json_text(status->next_how), "kexec_booted", status->kexec_booted, "secure_boot",
-		status->secure_boot, "kexec", kexec, "esp", esp_json(status), "slots", slots,
-		"notes", json_texts(status->notes, status->note_count));
+	return json_pack("{s:i, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:o, s:o, s:o}",
+		"schema", JSON_SCHEMA, "efi", status->efi, "running", json_slot(status->running),
+		"default", json_slot(status->default_slot), "next", json_slot(status->next_slot),
+		"next_how", json_text(status->next_how), "kexec_booted", status->kexec_booted,
+		"boot_loader", json_text(status->boot_loader), "secure_boot", status->secure_boot,
+		"kexec", kexec, "esp", esp_json(status), "slots", slots, "notes",
+		json_texts(status->notes, status->note_count));
 }
 
 static void print_label(const char *label)
@@ -177,6 +178,10 @@ static void print_machine(const struct bistable_status *status)
 		print_label("Firmware");
 		terminal_print(stdout, PAINT_DOUBT,
 			"no EFI variables: not started by UEFI, or efivarfs is not mounted\n");
+	}
+	if (status->boot_loader) {
+		print_label("Loader");
+		terminal_print(stdout, PAINT_DOUBT, "%s\n", status->boot_loader);
 	}
 	print_label("Secure Boot");
 	printf("%s\n", status->secure_boot ? "on" : "off");

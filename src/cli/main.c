@@ -52,14 +52,21 @@ static const struct cli_command commands[] = {
 		"is not started again until the next install. Refused unless the other slot\n"
 		"is complete.",
 		0, 0, 1, CLI_JSON_DOCUMENT, false, cmd_mark_bad },
+	{ "mark-started", "", "note that a kexec begins",
+		"Notes that the machine goes down for the kernel that is staged for kexec.\n"
+		"bistable-kexec.service calls it; '--now' needs no call. Without the note, a slot\n"
+		"that did not come up counts as not started.",
+		0, 0, 0, CLI_JSON_DOCUMENT, false, cmd_mark_started },
 	{ "rollback", "", "start the other slot next",
 		"Lets the other slot start next, if it is complete. Confirming it is left to\n"
-		"that system.",
-		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_rollback },
+		"that system. Refused where that one was never confirmed and failed to start.",
+		ACTIVATION_BITS | CLI_BIT(CLI_FORCE), 0, 0, CLI_JSON_DOCUMENT, false,
+		cmd_rollback },
 	{ "activate", "", "start the installed slot next",
 		"Lets the other slot start next, as the end of an install does: after an\n"
 		"install with --activate=none, or to choose another way.",
-		ACTIVATION_BITS, 0, 0, CLI_JSON_DOCUMENT, false, cmd_activate },
+		ACTIVATION_BITS | CLI_BIT(CLI_FORCE), 0, 0, CLI_JSON_DOCUMENT, false,
+		cmd_activate },
 	{ "bundle create", "UKI IMAGE OUTPUT", "make a bundle",
 		"Makes a bundle of the Unified Kernel Image UKI and the system partition's IMAGE.\n"
 		"Version and architecture are the UKI's unless given; UKI and image must belong\n"

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/error.h"
 #include "base/text.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
@@ -236,7 +237,11 @@ static int try_kexec(struct context *context, enum slot slot, const struct recor
 static int record_attempt(struct context *context, enum slot slot, struct record *record,
 	const char *boot_id, const char *how, struct error *error)
 {
-	struct state_attempt attempt = { .outcome = STATE_PENDING };
+	struct state_attempt attempt = {
+		.outcome = STATE_PENDING,
+		/* Firmware has to serve BootNext; a staged kernel is left out by a plain reboot. */
+		.unstarted = strcmp(how, "kexec") == 0,
+	};
 
 	attempt.time = context->machine->ops->now(context->machine);
 	strcpy(attempt.boot_id, boot_id);
@@ -262,6 +267,36 @@ static int choose(struct context *context, enum slot slot, struct record *record
 	/* Nothing was chosen after all. */
 	if (record_drop_pending(record, boot_id))
 		record_write(context, slot, record, NULL);
+	return r;
+}
+
+int activate_mark_started(struct context *context, enum slot *ret, struct error *error)
+{
+	AUTO_CONTEXT_CLOSE struct context *open = context;
+	AUTO_RECORDS struct records records = { 0 };
+	char boot_id[37];
+	bool staged;
+	int r;
+
+	(void)open;
+	*ret = SLOT_NONE;
+	r = context->machine->ops->kexec_staged(context->machine, &staged, error);
+	if (r < 0 || !staged)
+		return r;
+	r = context_begin(context, true, error);
+	if (r == 0)
+		r = records_read(context, &records, error);
+	context_boot_id(context, boot_id);
+	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++) {
+		struct state_attempt *last = state_last_attempt(&records.of[slot].state);
+
+		if (!last || last->outcome != STATE_PENDING || !last->unstarted
+			|| strcmp(last->boot_id, boot_id) != 0)
+			continue;
+		last->unstarted = false;
+		r = record_write(context, slot, &records.of[slot], error);
+		*ret = slot;
+	}
 	return r;
 }
 
@@ -357,8 +392,33 @@ static int prepare_other(struct context *context, enum slot running, struct reco
 		     : activate_prepare(context, is_first ? first : NULL, other, records, error);
 }
 
-int activate_other(struct context *context, enum bistable_activation how,
-	enum error_kind incomplete, struct bistable_result *result, struct error *error)
+/* Going back is for what has proved itself. */
+static int check_proven(
+	struct context *context, struct record *record, enum slot other, struct error *error)
+{
+	const struct state_attempt *last = state_last_attempt(&record->state);
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
+	char boot_id[37];
+	bool chosen;
+	int r;
+
+	if (record->state.confirmed || context->boot->force || !last)
+		return 0;
+	r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0)
+		return r;
+	context_boot_id(context, boot_id);
+	chosen = view.readable && view.next_set && view.next_slot == other;
+	if (!record_has_failed(record, chosen, boot_id))
+		return 0;
+	return error_set(error, ERROR_REFUSED, EPERM,
+		"slot %c was never confirmed, and the last attempt to start it, by %s, failed: "
+		"going back to it is refused without --force ('bistable activate' tries it again)",
+		slot_letter(other), last->how);
+}
+
+int activate_other(struct context *context, enum bistable_activation how, bool back, bool force,
+	struct bistable_result *result, struct error *error)
 {
 	AUTO_RECORDS struct records records = { 0 };
 	AUTO_STARTABLE struct startable first = { 0 };
@@ -377,7 +437,10 @@ int activate_other(struct context *context, enum bistable_activation how,
 		return r;
 	other = slot_other(running);
 	record = &records.of[other];
-	r = check_other(record, other, incomplete, error);
+	context->boot->force = force;
+	r = check_other(record, other, back ? ERROR_NOTHING : ERROR_REFUSED, error);
+	if (r == 0 && back)
+		r = check_proven(context, record, other, error);
 	if (r == 0)
 		r = prepare_other(context, running, &records, &first, error);
 	if (r == 0)

@@ -3,11 +3,11 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
 #include "base/slot.h"
 #include "bistable/bistable.h"
 
 struct context;
+struct error;
 struct record;
 struct records;
 struct startable;
@@ -42,7 +42,15 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 	struct error *error);
 
 /**
- * Starts the other slot next. `incomplete`: the kind of error when that one is not complete.
+ * Starts the other slot next. `back`: as a rollback, which is refused where the other slot failed
+ * its trial, and ERROR_NOTHING where it is not complete; else that is ERROR_REFUSED. `force`: also
+ * where a slot may not start.
  */
-int activate_other(struct context *context, enum bistable_activation how,
-	enum error_kind incomplete, struct bistable_result *result, struct error *error);
+int activate_other(struct context *context, enum bistable_activation how, bool back, bool force,
+	struct bistable_result *result, struct error *error);
+
+/**
+ * The machine goes down for the staged kernel: from here on the attempt counts as started. *ret:
+ * whose it is; SLOT_NONE: nothing is staged, or this boot chose nothing.
+ */
+int activate_mark_started(struct context *context, enum slot *ret, struct error *error);

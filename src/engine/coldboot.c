@@ -17,6 +17,8 @@
 /* Boot Loader Interface: what a boot loader says of itself, in UTF-16. */
 #define LOADER_INFO "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
+#define LOADER_SIZE_MAX (16u << 20) /* bytes */
+
 /* One program that a cold boot may start. */
 struct program {
 	const char *path; /* on the ESP */
@@ -219,22 +221,33 @@ static int look_at_info(struct context *context, struct boot_loader *loader, str
 	return 0;
 }
 
-int boot_loader_look(struct context *context, const struct coldboot *coldboot,
-	struct boot_loader *ret, struct error *error)
+/* Large files are not read for it: a UKI is one, and no loader is. */
+static bool may_be_loader(struct context *context, const char *path)
 {
-	const struct boot_choice *current = &coldboot->view.current;
-	const char *path = current->path ? current->path : REMOVABLE_PATH;
+	struct machine *machine = context->machine;
+	uint64_t size;
+
+	return machine->ops->esp_digest(machine, context->esp, path, NULL, &size, NULL) == 0
+	       && size <= LOADER_SIZE_MAX;
+}
+
+int boot_loader_look(struct context *context, const struct boot_view *view, struct boot_loader *ret,
+	struct error *error)
+{
+	const char *path = view->current.path ? view->current.path : REMOVABLE_PATH;
 	AUTO_BOOT_LOADER struct boot_loader loader = { 0 };
 	AUTO_ESPFILE struct espfile file = { 0 };
-	int r;
+	bool known = view->current.name && context->esp;
+	int r = 0;
 
 	if (!context->machine->ops->efi_available(context->machine))
 		return 0;
-	r = current->name ? espfile_look(context, path, &file, error) : 0;
+	if (known && may_be_loader(context, path))
+		r = espfile_look(context, path, &file, error);
 	if (r == 0 && file.loads && file.kind != FILEKIND_UKI) {
 		loader.kind = file.kind;
 		r = name_loader(&loader, filekind_name(file.kind), path, error);
-	} else if (r == 0 && !file.loads) {
+	} else if (r == 0 && !known) {
 		r = look_at_info(context, &loader, error);
 	}
 	if (r < 0)

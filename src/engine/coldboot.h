@@ -56,8 +56,8 @@ struct boot_loader {
  * What the firmware started this machine by, if that was not a UKI: by BootCurrent, the removable
  * path, and what the loader left in LoaderInfo (Boot Loader Interface).
  */
-int boot_loader_look(struct context *context, const struct coldboot *coldboot,
-	struct boot_loader *ret, struct error *error);
+int boot_loader_look(struct context *context, const struct boot_view *view, struct boot_loader *ret,
+	struct error *error);
 void boot_loader_done(struct boot_loader *loader);
 
 #define AUTO_BOOT_LOADER __attribute__((cleanup(boot_loader_done)))

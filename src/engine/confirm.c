@@ -170,8 +170,13 @@ static int confirm_record(struct context *context, enum slot slot, struct record
 	r = complete_record(context, slot, record, error);
 	if (r < 0)
 		return r;
-	if (attempt)
+	if (attempt) {
 		attempt->outcome = STATE_CONFIRMED;
+		attempt->unstarted = false;
+		/* A staged kernel that the firmware started after all, or the other way round. */
+		strcpy(attempt->how,
+			context->machine->ops->kexec_booted(context->machine) ? "kexec" : "reboot");
+	}
 	record->state.complete = true;
 	record->state.confirmed = true;
 	record->state.bad = false;
@@ -182,20 +187,38 @@ static int confirm_record(struct context *context, enum slot slot, struct record
 	return record_write(context, slot, record, error);
 }
 
-/* The other slot was to be started, and this one runs: that attempt failed. */
+/*
+ * The other slot was to be started, and this one runs. Unless that start never began, the attempt
+ * has failed.
+ */
 static int close_other_attempt(struct context *context, enum slot other, struct record *record,
 	const char *boot_id, struct error *error)
 {
 	struct state_attempt *attempt = record_open_attempt(record, boot_id);
+	const struct report *report = &context->observer.report;
+	char letter = slot_letter(other), running = slot_letter(slot_other(other));
+	AUTO_BOOT_VIEW struct boot_view view = { 0 };
+	bool chosen;
+	int r;
 
 	if (!record->exists || !attempt)
 		return 0;
-	report_warning(&context->observer.report,
-		"Slot %c was to be started by %s, but slot %c runs: slot %c failed, or the "
-		"firmware ignored the choice",
-		slot_letter(other), attempt->how, slot_letter(slot_other(other)),
-		slot_letter(other));
+	r = context->boot->ops->view(context->boot, &view, error);
+	if (r < 0)
+		return r;
+	chosen = view.readable && view.next_set && view.next_slot == other;
+	attempt->unstarted = !record_has_failed(record, chosen, boot_id);
 	attempt->outcome = STATE_FAILED;
+	if (attempt->unstarted)
+		report_note(report,
+			"Slot %c was to be started by %s, but slot %c was started in another way "
+			"before that: 'bistable activate' chooses slot %c again",
+			letter, attempt->how, running, letter);
+	else
+		report_warning(report,
+			"Slot %c was to be started by %s, but slot %c runs: slot %c failed, or the "
+			"firmware ignored the choice",
+			letter, attempt->how, running, letter);
 	return record_write(context, other, record, error);
 }
 

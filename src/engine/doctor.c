@@ -165,8 +165,10 @@ static const struct {
 	{ "Firmware", "entry-a", SLOT_A, doctor_check_entry },
 	{ "Firmware", "entry-b", SLOT_B, doctor_check_entry },
 	{ "Firmware", "duplicates", SLOT_NONE, doctor_check_duplicates },
+	{ "Firmware", "lost-entries", SLOT_NONE, doctor_check_lost },
 	{ "Firmware", "boot-order", SLOT_NONE, doctor_check_order },
 	{ "Firmware", "boot-next", SLOT_NONE, doctor_check_next },
+	{ "Firmware", "boot-loader", SLOT_NONE, doctor_check_loader },
 	{ "EFI System Partition", "esp", SLOT_NONE, doctor_check_esp },
 	{ "EFI System Partition", "esp-location", SLOT_NONE, doctor_check_location },
 	{ "EFI System Partition", "esp-writable", SLOT_NONE, doctor_check_writable },
@@ -233,7 +235,7 @@ static int learn(struct doctor *doctor, struct error *error)
 	for (enum slot slot = SLOT_A; r == 0 && context->esp && slot < SLOT_COUNT; slot++)
 		r = learn_record(doctor, slot, error);
 	if (r == 0)
-		r = context->boot->ops->view(context->boot, &doctor->view, error);
+		r = coldboot_look(context, SLOT_NONE, &doctor->coldboot, error);
 	return r;
 }
 
@@ -244,7 +246,7 @@ static void doctor_done(struct doctor *doctor)
 	esp_survey_done(&doctor->survey);
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
 		free(doctor->no_record[slot]);
-	boot_view_done(&doctor->view);
+	coldboot_done(&doctor->coldboot);
 	records_done(&doctor->records);
 }
 

@@ -45,7 +45,7 @@ static bool variables_denied(struct machine *machine)
 
 static int not_readable(struct doctor *doctor, struct error *error)
 {
-	const struct text_list *notes = &doctor->view.notes;
+	const struct text_list *notes = &doctor->coldboot.view.notes;
 	const char *why = notes->count > 0 ? notes->items[notes->count - 1]
 					   : "the boot entries cannot be read";
 
@@ -59,7 +59,7 @@ static int not_readable(struct doctor *doctor, struct error *error)
 int doctor_check_firmware(struct doctor *doctor, enum slot unused, struct error *error)
 {
 	struct machine *machine = doctor->context->machine;
-	const struct text_list *skipped = &doctor->view.skipped;
+	const struct text_list *skipped = &doctor->coldboot.view.skipped;
 
 	(void)unused;
 	if (!machine->ops->efi_available(machine))
@@ -75,7 +75,7 @@ int doctor_check_firmware(struct doctor *doctor, enum slot unused, struct error 
 			"update of it.",
 			error,
 			"This firmware forgets what a running system writes (RTStorageVolatile).");
-	if (!doctor->view.readable)
+	if (!doctor->coldboot.view.readable)
 		return not_readable(doctor, error);
 	if (skipped->count > 0)
 		return doctor_warning(doctor,
@@ -107,18 +107,18 @@ static int unfit_entry(struct doctor *doctor, enum slot slot, struct error *erro
 	if (!record->has_boot_file)
 		return doctor_warning(doctor, "Install into that slot.", error,
 			"Boot%04X is active, but slot %c has no boot file.",
-			doctor->view.slots[slot].number, slot_letter(slot));
+			doctor->coldboot.view.slots[slot].number, slot_letter(slot));
 	return doctor_problem(doctor,
 		"Install into that slot, or call 'bistable mark-bad' for it: that makes the entry "
 		"inactive.",
 		error, "Boot%04X is active, but slot %c is %s: the firmware may start it.",
-		doctor->view.slots[slot].number, slot_letter(slot),
+		doctor->coldboot.view.slots[slot].number, slot_letter(slot),
 		record->state.bad ? "marked bad" : "not complete");
 }
 
 static int inactive_entry(struct doctor *doctor, enum slot slot, struct error *error)
 {
-	unsigned number = doctor->view.slots[slot].number;
+	unsigned number = doctor->coldboot.view.slots[slot].number;
 	char letter = slot_letter(slot);
 
 	if (!is_startable(doctor, slot))
@@ -139,9 +139,9 @@ static int inactive_entry(struct doctor *doctor, enum slot slot, struct error *e
 
 int doctor_check_entry(struct doctor *doctor, enum slot slot, struct error *error)
 {
-	const struct boot_slot_view *view = &doctor->view.slots[slot];
+	const struct boot_slot_view *view = &doctor->coldboot.view.slots[slot];
 
-	if (!doctor->view.readable)
+	if (!doctor->coldboot.view.readable)
 		return unknown(doctor, error);
 	if (!view->present)
 		return no_entry(doctor, slot, error);
@@ -154,17 +154,71 @@ int doctor_check_entry(struct doctor *doctor, enum slot slot, struct error *erro
 			"Boot%04X of slot %c is not in BootOrder: firmware may ignore or overwrite "
 			"it.",
 			view->number, slot_letter(slot));
+	if (view->misplaced)
+		return doctor_warning(doctor, MARK_GOOD, error,
+			"Boot%04X of slot %c states another place of the EFI System Partition than "
+			"the partition table has: some firmware does not find it.",
+			view->number, slot_letter(slot));
 	return doctor_ok(
 		doctor, error, "Boot%04X starts slot %c.", view->number, slot_letter(slot));
 }
 
+/* An entry like ours, for an ESP that no disk has: left by a disk that was replaced. */
+int doctor_check_lost(struct doctor *doctor, enum slot unused, struct error *error)
+{
+	const struct boot_view *view = &doctor->coldboot.view;
+	struct machine *machine = doctor->context->machine;
+
+	(void)unused;
+	if (!view->readable)
+		return unknown(doctor, error);
+	for (size_t i = 0; i < view->elsewhere_count; i++) {
+		struct partition *partition = NULL;
+		char device[9 + GUID_TEXT_SIZE] = "PARTUUID=";
+		int r;
+
+		guid_to_text(&view->elsewhere[i].partuuid, device + 9);
+		r = machine->ops->partition_open(machine, device, PARTITION_READ, &partition, NULL);
+		machine->ops->partition_close(machine, partition);
+		if (r == -ENODEV)
+			return doctor_warning(doctor,
+				"If its disk is gone for good, remove it: efibootmgr -B -b NUMBER.",
+				error,
+				"%s is like an entry of ours, but for a partition that no disk "
+				"has (%s).",
+				view->elsewhere[i].name, device);
+	}
+	return doctor_ok(doctor, error, "No boot entry of ours is for a disk that is gone.");
+}
+
+int doctor_check_loader(struct doctor *doctor, enum slot unused, struct error *error)
+{
+	AUTO_BOOT_LOADER struct boot_loader loader = { 0 };
+	int r;
+
+	(void)unused;
+	if (!doctor->coldboot.view.readable)
+		return unknown(doctor, error);
+	r = boot_loader_look(doctor->context, &doctor->coldboot.view, &loader, error);
+	if (r < 0)
+		return r;
+	if (!loader.name)
+		return doctor_ok(
+			doctor, error, "No boot loader stands between firmware and slots.");
+	return doctor_warning(doctor,
+		"'bistable mark-good' and 'install' let the firmware start the slots itself, if "
+		"the UKI that runs can be told.",
+		error, "This machine was started by %s, which chooses what it starts.",
+		loader.name);
+}
+
 int doctor_check_duplicates(struct doctor *doctor, enum slot unused, struct error *error)
 {
-	const struct boot_slot_view *slots = doctor->view.slots;
+	const struct boot_slot_view *slots = doctor->coldboot.view.slots;
 	bool removed = false;
 
 	(void)unused;
-	if (!doctor->view.readable)
+	if (!doctor->coldboot.view.readable)
 		return unknown(doctor, error);
 	if (slots[SLOT_A].duplicates + slots[SLOT_B].duplicates == 0)
 		return doctor_ok(doctor, error, "No boot entry of ours exists twice.");
@@ -183,7 +237,7 @@ int doctor_check_duplicates(struct doctor *doctor, enum slot unused, struct erro
 /* BootOrder starts the slot that does not run, and this start was not a trial. */
 static int other_default(struct doctor *doctor, struct error *error)
 {
-	enum slot other = doctor->view.default_slot;
+	enum slot other = doctor->coldboot.view.default_slot;
 	char letter = slot_letter(other), running = slot_letter(doctor->running);
 
 	if (is_startable(doctor, other) && doctor->records.of[other].state.confirmed)
@@ -201,7 +255,7 @@ static int other_default(struct doctor *doctor, struct error *error)
 
 static int foreign_first(struct doctor *doctor, struct error *error)
 {
-	const struct text_list *foreign = &doctor->view.foreign_before;
+	const struct text_list *foreign = &doctor->coldboot.view.foreign_before;
 
 	return doctor_warning(doctor,
 		"If these should not be tried first, move them behind ours with efibootmgr or in "
@@ -210,12 +264,27 @@ static int foreign_first(struct doctor *doctor, struct error *error)
 		foreign->count > 1 ? ", and so do others" : "");
 }
 
+/* The files decide otherwise than the entries. */
+static int not_as_listed(struct doctor *doctor, enum slot listed, struct error *error)
+{
+	const struct coldboot *coldboot = &doctor->coldboot;
+	char letter = slot_letter(listed);
+
+	if (coldboot->unread)
+		return doctor_warning(doctor, DOCTOR_AS_ROOT, error,
+			"What a cold boot starts cannot be told: %s.", coldboot->unread);
+	return doctor_problem(doctor, MARK_GOOD, error,
+		"BootOrder has slot %c first, but a cold boot starts %s: %s.", letter,
+		coldboot->what ? coldboot->what : "nothing",
+		coldboot->own[listed].loads ? "that comes first" : coldboot->own[listed].why);
+}
+
 int doctor_check_order(struct doctor *doctor, enum slot unused, struct error *error)
 {
-	enum slot slot = doctor->view.default_slot;
+	enum slot slot = doctor->coldboot.view.default_slot;
 
 	(void)unused;
-	if (!doctor->view.readable)
+	if (!doctor->coldboot.view.readable)
 		return unknown(doctor, error);
 	if (slot == SLOT_NONE)
 		return doctor_problem(doctor, MARK_GOOD, error,
@@ -225,10 +294,12 @@ int doctor_check_order(struct doctor *doctor, enum slot unused, struct error *er
 		return doctor_problem(doctor, MARK_GOOD, error,
 			"A cold boot starts slot %c, which is not complete or marked bad.",
 			slot_letter(slot));
+	if (doctor->coldboot.known && doctor->coldboot.slot != slot)
+		return not_as_listed(doctor, slot, error);
 	if (doctor->running == slot_other(slot) && doctor_record_known(doctor, doctor->running)
 		&& !doctor_on_trial(doctor, doctor->running))
 		return other_default(doctor, error);
-	if (doctor->view.foreign_before.count > 0)
+	if (doctor->coldboot.view.foreign_before.count > 0)
 		return foreign_first(doctor, error);
 	return doctor_ok(doctor, error, "A cold boot starts slot %c.", slot_letter(slot));
 }
@@ -246,15 +317,15 @@ static bool was_chosen(struct doctor *doctor, enum slot slot)
 
 int doctor_check_next(struct doctor *doctor, enum slot unused, struct error *error)
 {
-	enum slot slot = doctor->view.next_slot;
+	enum slot slot = doctor->coldboot.view.next_slot;
 
 	(void)unused;
-	if (!doctor->view.readable)
+	if (!doctor->coldboot.view.readable)
 		return unknown(doctor, error);
-	if (doctor->view.next_dangling)
+	if (doctor->coldboot.view.next_dangling)
 		return doctor_warning(
 			doctor, REMOVE_NEXT, error, "BootNext is set, but names no boot entry.");
-	if (!doctor->view.next_set)
+	if (!doctor->coldboot.view.next_set)
 		return doctor_ok(doctor, error, "Nothing is chosen for the next start only.");
 	if (slot == SLOT_NONE)
 		return doctor_warning(doctor, REMOVE_NEXT, error,

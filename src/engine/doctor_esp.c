@@ -14,6 +14,7 @@
 #include "engine/bootfile.h"
 #include "engine/context.h"
 #include "engine/doctor_private.h"
+#include "engine/espfile.h"
 #include "engine/removable.h"
 #include "machine/machine.h"
 
@@ -270,7 +271,8 @@ int doctor_check_leftovers(struct doctor *doctor, enum slot unused, struct error
 static enum slot expected_on_removable(struct doctor *doctor)
 {
 	if (doctor->running == SLOT_NONE)
-		return doctor->view.readable ? doctor->view.default_slot : SLOT_NONE;
+		return doctor->coldboot.view.readable ? doctor->coldboot.view.default_slot
+						      : SLOT_NONE;
 	return doctor_on_trial(doctor, doctor->running) ? slot_other(doctor->running)
 							: doctor->running;
 }
@@ -288,6 +290,21 @@ static int stale_removable(
 		"%s is a boot file of ours whose system is gone: a machine that lost its boot "
 		"entries would not start.",
 		view->path);
+}
+
+/* What it is: a machine that lost its boot entries is left to it. */
+static int foreign_removable(struct doctor *doctor, const char *path, struct error *error)
+{
+	AUTO_ESPFILE struct espfile file = { 0 };
+	int r = espfile_look(doctor->context, path, &file, error);
+
+	if (r < 0)
+		return r;
+	return doctor_warning(doctor,
+		"If it starts a slot, set [boot] removable-path=no; else remove it, and "
+		"mark-good puts ours there.",
+		error, "%s belongs to somebody else (it is %s) and is left alone.", path,
+		filekind_name(file.kind));
 }
 
 int doctor_check_removable(struct doctor *doctor, enum slot unused, struct error *error)
@@ -309,10 +326,7 @@ int doctor_check_removable(struct doctor *doctor, enum slot unused, struct error
 			"%s is absent: a machine that lost its boot entries would not start.",
 			view.path);
 	if (!view.ours)
-		return doctor_warning(doctor,
-			"If it starts a slot, set [boot] removable-path=no; else remove it, and "
-			"mark-good puts ours there.",
-			error, "%s belongs to somebody else and is left alone.", view.path);
+		return foreign_removable(doctor, view.path, error);
 	if (slot == SLOT_NONE ? !view.same[SLOT_A] && !view.same[SLOT_B] : !view.same[slot])
 		return stale_removable(doctor, &view, error);
 	return doctor_ok(doctor, error, "%s starts slot %c.", view.path,
@@ -357,19 +371,21 @@ static int check_trials(struct doctor *doctor, enum slot slot, struct error *err
 	struct record *record = &doctor->records.of[slot];
 	const struct state_attempt *last = state_last_attempt(&record->state);
 	bool open = record_open_attempt(record, doctor->boot_id);
+	const struct boot_view *view = &doctor->coldboot.view;
+	bool chosen = view->readable && view->next_set && view->next_slot == slot;
 	char letter = slot_letter(slot);
 
 	if (slot == doctor->running && (open || !record->state.confirmed))
 		return doctor_warning(doctor, MARK_GOOD, error,
 			"Slot %c runs and is not confirmed: a power cycle may start the other one.",
 			letter);
-	if (slot != doctor->running && last && (open || last->outcome == STATE_FAILED))
+	if (slot != doctor->running && record_has_failed(record, chosen, doctor->boot_id))
 		return doctor_warning(doctor,
 			"Look into why, or install another version; 'bistable activate' tries it "
 			"again.",
 			error, "The last attempt to start slot %c, by %s, failed.", letter,
 			last->how);
-	if (slot == doctor->view.default_slot && doctor->view.readable
+	if (slot == doctor->coldboot.view.default_slot && doctor->coldboot.view.readable
 		&& !record->state.cold_booted)
 		return doctor_warning(doctor, "Reboot once at a good moment, and confirm.", error,
 			"A cold boot starts slot %c, which has only ever been started by kexec.",

@@ -5,7 +5,7 @@
 
 #include "base/slot.h"
 #include "bistable/bistable.h"
-#include "boot/boot.h"
+#include "engine/coldboot.h"
 #include "engine/records.h"
 #include "machine/machine.h"
 
@@ -22,7 +22,7 @@ struct doctor {
 	int esp_number; /* 0, or the -errno of opening the ESP */
 	char *no_esp;   /* why there is no ESP; NULL */
 	struct esp_survey survey;
-	struct boot_view view;
+	struct coldboot coldboot; /* with what the boot entries say */
 	struct records records;
 	char *no_record[SLOT_COUNT]; /* why the record could not be read; NULL */
 };
@@ -50,6 +50,8 @@ bool doctor_on_trial(struct doctor *doctor, enum slot slot);
 /* The checks. `slot` is SLOT_NONE where a check is not about one slot. */
 int doctor_check_firmware(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_entry(struct doctor *doctor, enum slot slot, struct error *error);
+int doctor_check_loader(struct doctor *doctor, enum slot slot, struct error *error);
+int doctor_check_lost(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_duplicates(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_order(struct doctor *doctor, enum slot slot, struct error *error);
 int doctor_check_next(struct doctor *doctor, enum slot slot, struct error *error);

@@ -11,8 +11,10 @@
 #include "base/text.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
+#include "engine/coldboot.h"
 #include "engine/confirm.h"
 #include "engine/context.h"
+#include "engine/espfile.h"
 #include "engine/records.h"
 #include "format/cmdline.h"
 #include "format/filekind.h"
@@ -28,7 +30,7 @@ DEFINE_CLEANUP(uki_freep, struct bistable_uki *, bistable_uki_free)
 
 static int duplicate(const char *text, char **ret, struct error *error)
 {
-	if (!text)
+	if (!text || !*text)
 		return 0;
 	*ret = strdup(text);
 	return *ret ? 0 : error_memory(error);
@@ -56,44 +58,91 @@ static int add_note(struct bistable_status *status, const char *text, struct err
 	return add_notes(status, &one, error);
 }
 
-static const char *outcome_of(
-	const struct state_attempt *attempt, bool running, const char *boot_id)
+static const char *const attempt_ends[] = {
+	[ATTEMPT_PENDING] = "pending",
+	[ATTEMPT_RUNNING] = "running",
+	[ATTEMPT_CONFIRMED] = "confirmed",
+	[ATTEMPT_FAILED] = "failed",
+	[ATTEMPT_NOT_STARTED] = "not-started",
+};
+
+/** What is known when the slots are looked at. */
+struct looking {
+	struct context *context;
+	struct bistable_status *status;
+	enum slot running;
+	char boot_id[37];
+	struct boot_view view;
+	struct records records;
+	bool records_known; /* both were read */
+};
+
+static void looking_done(struct looking *looking)
 {
-	if (attempt->outcome == STATE_CONFIRMED)
-		return "confirmed";
-	if (attempt->outcome == STATE_FAILED)
-		return "failed";
-	if (strcmp(attempt->boot_id, boot_id) == 0)
-		return "pending";
-	return running ? "running" : "failed";
+	boot_view_done(&looking->view);
+	records_done(&looking->records);
 }
 
-static int fill_attempts(const struct state *state, bool running, const char *boot_id,
-	struct bistable_slot *slot, struct error *error)
+static bool is_chosen_next(const struct looking *looking, enum slot slot)
 {
+	return looking->view.readable && looking->view.next_set && looking->view.next_slot == slot;
+}
+
+/* A start that is on trial may have come another way than it was asked for. */
+static const char *how_of(
+	struct looking *looking, const struct state_attempt *attempt, enum attempt_end end)
+{
+	struct machine *machine = looking->context->machine;
+	bool kexec = end == ATTEMPT_RUNNING ? machine->ops->kexec_booted(machine)
+					    : strcmp(attempt->how, "kexec") == 0;
+
+	return kexec ? "kexec" : "reboot";
+}
+
+static int fill_attempts(struct looking *looking, enum slot which, struct error *error)
+{
+	struct bistable_slot *slot = &looking->status->slots[which];
+	const struct record *record = &looking->records.of[which];
+	const struct state *state = &record->state;
+
 	slot->attempts = calloc(state->attempt_count + 1, sizeof(*slot->attempts));
 	if (!slot->attempts)
 		return error_memory(error);
 	slot->attempt_count = state->attempt_count;
 	for (size_t i = 0; i < state->attempt_count; i++) {
 		const struct state_attempt *attempt = &state->attempts[i];
-		bool last = i + 1 == state->attempt_count;
+		enum attempt_end end = record_attempt_end(record, i, which == looking->running,
+			is_chosen_next(looking, which), looking->boot_id);
 
 		slot->attempts[i] = (struct bistable_attempt){
-			.how = strcmp(attempt->how, "kexec") == 0 ? "kexec" : "reboot",
+			.how = how_of(looking, attempt, end),
 			.time = attempt->time,
-			.outcome = last ? outcome_of(attempt, running, boot_id)
-				   : attempt->outcome == STATE_CONFIRMED ? "confirmed"
-									 : "failed",
+			.outcome = attempt_ends[end],
 		};
-		slot->tried_unconfirmed = strcmp(slot->attempts[i].outcome, "failed") == 0;
+		slot->tried_unconfirmed = end == ATTEMPT_FAILED;
 	}
 	return 0;
 }
 
-static int fill_slot(const struct record *record, enum slot which, bool running,
-	const char *boot_id, struct bistable_status *status, struct error *error)
+static int fill_factory_slot(
+	struct context *context, enum slot which, struct bistable_slot *slot, struct error *error)
 {
+	AUTO_ESPFILE struct espfile file = { 0 };
+	int r;
+
+	r = espfile_look(context, context->config.boot_file[which], &file, error);
+	if (r < 0)
+		return r;
+	slot->version = TAKE(file.version);
+	return file.verity.count == 0
+		       ? 0
+		       : duplicate(file.verity.trees[0].root_hash, &slot->root_hash, error);
+}
+
+static int fill_slot(struct looking *looking, enum slot which, struct error *error)
+{
+	const struct record *record = &looking->records.of[which];
+	struct bistable_status *status = looking->status;
 	struct bistable_slot *slot = &status->slots[which];
 	int r;
 
@@ -106,7 +155,12 @@ static int fill_slot(const struct record *record, enum slot which, bool running,
 	if (r == 0)
 		r = duplicate(record->state.source, &slot->source, error);
 	if (r == 0)
-		r = fill_attempts(&record->state, running, boot_id, slot, error);
+		r = duplicate(record->state.root_hash, &slot->root_hash, error);
+	/* Nothing was recorded yet: the boot file tells. */
+	if (r == 0 && !record->exists && record->has_boot_file)
+		r = fill_factory_slot(looking->context, which, slot, error);
+	if (r == 0)
+		r = fill_attempts(looking, which, error);
 	if (r == 0 && record->why)
 		r = add_note(status, record->why, error);
 	return r;
@@ -125,11 +179,10 @@ static int note_clash(struct context *context, struct bistable_status *status, s
 	return note ? add_note(status, note, error) : error_memory(error);
 }
 
-/* *ret_known: both records were read into *records. */
-static int fill_esp(struct context *context, enum slot running, const char *boot_id,
-	struct bistable_status *status, struct records *records, bool *ret_known,
-	struct error *error)
+static int fill_esp(struct looking *looking, struct error *error)
 {
+	struct context *context = looking->context;
+	struct bistable_status *status = looking->status;
 	struct esp_space space;
 	struct error why = { 0 };
 	int r = 0;
@@ -142,13 +195,11 @@ static int fill_esp(struct context *context, enum slot running, const char *boot
 		status->esp_size = space.size;
 	}
 	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++) {
-		struct record *record = &records->of[slot];
-
-		r = record_read(context, slot, record, &why);
+		r = record_read(context, slot, &looking->records.of[slot], &why);
 		if (r == 0)
-			r = fill_slot(record, slot, slot == running, boot_id, status, &why);
+			r = fill_slot(looking, slot, &why);
 	}
-	*ret_known = r == 0;
+	looking->records_known = r == 0;
 	if (r == 0)
 		r = note_clash(context, status, &why);
 	if (r == -ENOMEM)
@@ -177,51 +228,58 @@ static char staged_slot(const struct bistable_status *status)
 	return 0;
 }
 
-static int fill_boot(struct context *context, struct bistable_status *status, struct error *error)
+static int fill_boot(struct looking *looking, struct error *error)
 {
-	AUTO_BOOT_VIEW struct boot_view view = { 0 };
-	struct machine *machine = context->machine;
+	struct machine *machine = looking->context->machine;
+	struct bistable_status *status = looking->status;
+	const struct boot_view *view = &looking->view;
 	bool staged = false;
-	int r;
 
-	r = context->boot->ops->view(context->boot, &view, error);
-	if (r < 0)
-		return r;
-	for (enum slot slot = SLOT_A; view.readable && slot < SLOT_COUNT; slot++) {
+	for (enum slot slot = SLOT_A; view->readable && slot < SLOT_COUNT; slot++) {
 		status->slots[slot].entry_known = true;
-		status->slots[slot].entry_present = view.slots[slot].present;
-		status->slots[slot].entry_number = view.slots[slot].number;
-		status->slots[slot].entry_active = view.slots[slot].active;
+		status->slots[slot].entry_present = view->slots[slot].present;
+		status->slots[slot].entry_number = view->slots[slot].number;
+		status->slots[slot].entry_active = view->slots[slot].active;
 	}
-	if (view.readable)
-		status->default_slot = letter_or_0(view.default_slot);
+	if (view->readable)
+		status->default_slot = letter_or_0(view->default_slot);
 	status->next_how = "default";
 	status->next_slot = status->default_slot;
-	if (view.readable && view.next_set) {
+	if (view->readable && view->next_set) {
 		status->next_how = "reboot";
-		status->next_slot = letter_or_0(view.next_slot);
+		status->next_slot = letter_or_0(view->next_slot);
 	}
 	if (machine->ops->kexec_staged(machine, &staged, NULL) == 0 && staged) {
 		status->next_how = "kexec";
 		status->next_slot = staged_slot(status);
 	}
-	return add_notes(status, &view.notes, error);
+	return add_notes(status, &view->notes, error);
+}
+
+static int fill_boot_loader(struct looking *looking, struct error *error)
+{
+	AUTO_BOOT_LOADER struct boot_loader loader = { 0 };
+	int r = boot_loader_look(looking->context, &looking->view, &loader, error);
+
+	looking->status->boot_loader = TAKE(loader.name);
+	return r;
 }
 
 /* What the firmware does not start, although it was confirmed last. */
-static int note_passed_over(struct records *records, enum slot running, const char *boot_id,
-	struct bistable_status *status, struct error *error)
+static int note_passed_over(struct looking *looking, struct error *error)
 {
+	enum slot running = looking->running;
 	AUTO_FREE char *note = NULL;
 	char wanted;
 
-	if (running == SLOT_NONE || !confirm_passed_over(records, running, boot_id))
+	if (running == SLOT_NONE || !looking->records_known
+		|| !confirm_passed_over(&looking->records, running, looking->boot_id))
 		return 0;
 	wanted = slot_letter(slot_other(running));
 	note = text_format("slot %c was confirmed last, but the firmware started slot %c; "
 			   "'bistable activate' starts slot %c, 'bistable mark-good' says more",
 		wanted, slot_letter(running), wanted);
-	return note ? add_note(status, note, error) : error_memory(error);
+	return note ? add_note(looking->status, note, error) : error_memory(error);
 }
 
 static int fill_secure_boot(
@@ -267,12 +325,10 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 {
 	CLEANUP(status_freep) struct bistable_status *status = calloc(1, sizeof(*status));
 	AUTO_CONTEXT_CLOSE struct context *open = context;
-	AUTO_RECORDS struct records records = { 0 };
-	enum slot running = SLOT_NONE;
+	CLEANUP(looking_done)
+	struct looking looking = { .context = context, .status = status, .running = SLOT_NONE };
 	AUTO_FREE char *no_esp = NULL;
 	struct error why = { 0 };
-	bool known = false;
-	char boot_id[37];
 	int r;
 
 	(void)open;
@@ -280,21 +336,25 @@ int inspect_status(struct context *context, struct bistable_status **ret, struct
 		return error_memory(error);
 	status->efi = context->machine->ops->efi_available(context->machine);
 	r = context_open(context, false, &no_esp, error);
-	if (r == 0 && context_require_slot(context, &running, &why) < 0)
+	if (r == 0 && context_require_slot(context, &looking.running, &why) < 0)
 		r = add_note(status, why.text, error);
 	if (r == 0 && no_esp)
 		r = add_note(status, no_esp, error);
 	if (r < 0)
 		return r;
-	status->running = letter_or_0(running);
-	context_boot_id(context, boot_id);
+	status->running = letter_or_0(looking.running);
+	context_boot_id(context, looking.boot_id);
 	r = fill_secure_boot(context, status, error);
 	if (r == 0)
-		r = fill_esp(context, running, boot_id, status, &records, &known, error);
+		r = context->boot->ops->view(context->boot, &looking.view, error);
 	if (r == 0)
-		r = fill_boot(context, status, error);
-	if (r == 0 && known)
-		r = note_passed_over(&records, running, boot_id, status, error);
+		r = fill_esp(&looking, error);
+	if (r == 0)
+		r = fill_boot(&looking, error);
+	if (r == 0)
+		r = fill_boot_loader(&looking, error);
+	if (r == 0)
+		r = note_passed_over(&looking, error);
 	if (r == 0)
 		r = fill_kexec(context, status, error);
 	if (r < 0)
@@ -473,12 +533,14 @@ void bistable_status_free(struct bistable_status *status)
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		free(status->slots[slot].version);
 		free(status->slots[slot].source);
+		free(status->slots[slot].root_hash);
 		free(status->slots[slot].attempts);
 	}
 	for (size_t i = 0; i < status->note_count; i++)
 		free(status->notes[i]);
 	free(status->notes);
 	free(status->kexec_reason);
+	free(status->boot_loader);
 	free(status);
 }
 

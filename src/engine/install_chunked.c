@@ -64,11 +64,15 @@ static int look_at_old_boot_files(
 	struct install *install, struct oldfiles *olds, struct error *error)
 {
 	const struct config *config = &install->context->config;
+	/* In a dry run, what would be copied there. */
+	const char *running = install->startable.source;
 	bool whole = false;
 	int r = 0;
 
-	if (install->running != SLOT_NONE)
-		r = oldfiles_look(olds, config->boot_file[install->running], &whole, error);
+	if (!running && install->running != SLOT_NONE)
+		running = config->boot_file[install->running];
+	if (running)
+		r = oldfiles_look(olds, running, &whole, error);
 	if (r == 0 && !whole)
 		r = oldfiles_look(olds, REMOVABLE_PATH, &whole, error);
 	if (r == 0)

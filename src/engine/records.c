@@ -135,6 +135,34 @@ struct state_attempt *record_open_attempt(struct record *record, const char *boo
 	return last;
 }
 
+enum attempt_end record_attempt_end(
+	const struct record *record, size_t i, bool running, bool still_chosen, const char *boot_id)
+{
+	const struct state *state = &record->state;
+	const struct state_attempt *attempt = &state->attempts[i];
+	bool open = attempt->outcome == STATE_PENDING && i + 1 == state->attempt_count;
+
+	if (attempt->outcome == STATE_CONFIRMED)
+		return ATTEMPT_CONFIRMED;
+	if (open && strcmp(attempt->boot_id, boot_id) == 0)
+		return ATTEMPT_PENDING;
+	if (open && running)
+		return ATTEMPT_RUNNING;
+	/* What firmware has been told and not done yet, it has not tried. */
+	if (attempt->unstarted || (open && still_chosen && strcmp(attempt->how, "reboot") == 0))
+		return ATTEMPT_NOT_STARTED;
+	return ATTEMPT_FAILED;
+}
+
+bool record_has_failed(const struct record *record, bool still_chosen, const char *boot_id)
+{
+	size_t count = record->state.attempt_count;
+
+	return count > 0
+	       && record_attempt_end(record, count - 1, false, still_chosen, boot_id)
+			  == ATTEMPT_FAILED;
+}
+
 int records_read(struct context *context, struct records *ret, struct error *error)
 {
 	AUTO_RECORDS struct records records = { 0 };

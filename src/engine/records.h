@@ -38,6 +38,25 @@ bool record_startable(const struct record *record);
  */
 struct state_attempt *record_open_attempt(struct record *record, const char *boot_id);
 
+/** How an attempt to start a slot ended, or what it waits for. */
+enum attempt_end {
+	ATTEMPT_PENDING, /* the next start serves it */
+	ATTEMPT_RUNNING, /* the slot runs on trial */
+	ATTEMPT_CONFIRMED,
+	ATTEMPT_FAILED,
+	ATTEMPT_NOT_STARTED, /* another start came first: nothing is known of the slot */
+};
+
+/**
+ * The same of attempt `i`. `running`: the record is that of the running slot; `still_chosen`: the
+ * firmware has a choice (BootNext) that names the slot.
+ */
+enum attempt_end record_attempt_end(const struct record *record, size_t i, bool running,
+	bool still_chosen, const char *boot_id);
+
+/** The newest attempt of the slot that does not run ended in ATTEMPT_FAILED. */
+bool record_has_failed(const struct record *record, bool still_chosen, const char *boot_id);
+
 /**
  * Forgets the newest attempt if it was asked for by this boot (`boot_id`) and so never came about.
  * True if there was one.

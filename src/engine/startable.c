@@ -312,7 +312,7 @@ int startable_look(struct context *context, enum slot slot, enum slot running,
 
 	r = learn(&search, error);
 	if (r == 0)
-		r = boot_loader_look(context, &search.coldboot, &loader, error);
+		r = boot_loader_look(context, &search.coldboot.view, &loader, error);
 	if (r == 0)
 		r = check_shim(context, &loader, error);
 	if (r == 0)

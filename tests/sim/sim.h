@@ -21,6 +21,7 @@
 #define SIM_VARIABLES_MAX  64
 #define SIM_FILES_MAX      48
 #define SIM_DISK           "disk:" /* before paths of files that do not lie on the ESP */
+#define SIM_CLONE          "11111110-2222-3333-4444-555555555555" /* the PARTUUID of another ESP */
 #define SIM_LOADER_IMAGE   "LoaderImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 #define SIM_STUB_IMAGE     "StubImageIdentifier-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 #define SIM_SYSTEMD_BOOT   "#### LoaderInfo: systemd-boot 257 ####"
@@ -105,7 +106,8 @@ struct sim {
 	struct sim_partition partitions[SLOT_COUNT];
 	uint64_t esp_capacity; /* bytes */
 	bool esp_read_only;
-	const char *esp_twin;                     /* NULL: none */
+	const char *esp_twin; /* NULL: none */
+	bool clone_gone;      /* the disk that one of the entries in world.h is for */
 	const char *esp_misplaced, *esp_degraded; /* what esp_survey says; NULL: nothing */
 	const char *esp_clash;                    /* in the folder of the boot files; NULL: none */
 	bool locked;

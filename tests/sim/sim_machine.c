@@ -163,6 +163,8 @@ static int sim_partition_open(struct machine *machine, const char *device, enum 
 
 	if (sim->dead)
 		return dead(error);
+	if (!partition && strcmp(device, "PARTUUID=" SIM_CLONE) == 0 && !sim->clone_gone)
+		return error_failed(error, EACCES, "partition %s is somebody else's", device);
 	if (!partition)
 		return error_failed(error, ENODEV, "no partition %s", device);
 	if (mode == PARTITION_WRITE

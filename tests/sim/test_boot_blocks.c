@@ -25,7 +25,12 @@
 #define STEP  512u
 
 static const struct bistable_install_options by_reboot = { .activation = BISTABLE_ACTIVATE_REBOOT };
-static const struct bistable_install_options dry_run = { .dry_run = true };
+/* One machine has nothing left to fall back to. */
+static const struct bistable_install_options forced = {
+	.activation = BISTABLE_ACTIVATE_REBOOT,
+	.force = true,
+};
+static const struct bistable_install_options dry_run = { .dry_run = true, .force = true };
 
 /* The image differs, so that the command line does; kernel and initrd are the same. */
 static struct system make_system(const char *version, uint8_t seed, uint32_t osrel, bool small)
@@ -71,6 +76,7 @@ struct machine_case {
 	const char *name;
 	uint32_t osrel, next_osrel; /* of X, and of what comes: its sections move */
 	bool no_running, no_removable, running_rots, cut_short, garbage;
+	bool restored;         /* from the removable path, before anything is looked for */
 	uint32_t target_osrel; /* of the boot file in slot B; 0: there is none */
 	bool small;            /* chunks of one block */
 	uint32_t most;         /* chunks that may be missing */
@@ -104,8 +110,24 @@ static const struct machine_case cases[] = {
 		.running_rots = true,
 		.target_osrel = 100,
 		.most = 2 },
-	{ .name = "cut short", .osrel = 100, .next_osrel = 600, .cut_short = true, .most = 9 },
-	{ .name = "garbage", .osrel = 100, .next_osrel = 600, .garbage = true, .most = 15 },
+	{ .name = "cut short",
+		.osrel = 100,
+		.next_osrel = 600,
+		.cut_short = true,
+		.no_removable = true,
+		.most = 9 },
+	{ .name = "cut short, and whole on the removable path",
+		.osrel = 100,
+		.next_osrel = 600,
+		.cut_short = true,
+		.restored = true,
+		.most = 2 },
+	{ .name = "garbage",
+		.osrel = 100,
+		.next_osrel = 600,
+		.garbage = true,
+		.no_removable = true,
+		.most = 15 },
 	{ .name = "nowhere",
 		.osrel = 100,
 		.next_osrel = 600,
@@ -166,7 +188,7 @@ static void check_install(
 	struct error error = { 0 };
 
 	world_ok(world_install(sim, next, &dry_run, &plan, &error), &error);
-	world_ok(world_install(sim, next, &by_reboot, &result, &error), &error);
+	world_ok(world_install(sim, next, &forced, &result, &error), &error);
 	if (result.kept + result.copied + lacks != whole)
 		fail_msg("%s: %llu bytes lack, %llu were to", name,
 			(unsigned long long)(whole - result.kept - result.copied),
@@ -189,10 +211,12 @@ static void test_places(void **unused)
 		AUTO_SIM struct sim *sim = make_machine(c, &x, &next);
 		uint32_t chunk_size = c->small ? BLOCK : CHUNK;
 		uint64_t lacks = missing(&next.uki, chunk_size,
-			c->no_running ? sim_file(sim, BOOTX) : sim_file(sim, BOOT_A),
+			c->no_running || c->restored ? sim_file(sim, BOOTX) : sim_file(sim, BOOT_A),
 			sim_file(sim, BOOT_B));
 
 		assert_in_range(lacks, 1, c->most * chunk_size);
+		/* Then the new slot is all that such a machine can start. */
+		sim->confirmed = c->no_removable ? SLOT_B : SLOT_NONE;
 		check_install(sim, &next, lacks, c->name);
 		check_boot_file(sim, &next);
 		assert_int_equal(sim_power_cycle(sim), SLOT_B);

@@ -467,27 +467,43 @@ int world_mark_bad(struct sim *sim, enum slot slot, struct error *error)
 	return r;
 }
 
-static int start_other(struct sim *sim, enum bistable_activation how, enum error_kind incomplete,
-	struct error *error)
+static int start_other(
+	struct sim *sim, enum bistable_activation how, bool back, bool force, struct error *error)
 {
 	CLEANUP(context_freep) struct context *context = open_context(sim);
 	struct bistable_result result = { 0 };
 	CHECK_REST(sim, SLOT_NONE);
 	int r;
 
-	r = activate_other(context, how, incomplete, &result, error);
+	r = activate_other(context, how, back, force, &result, error);
 	bistable_result_done(&result);
 	return r;
 }
 
 int world_rollback(struct sim *sim, enum bistable_activation how, struct error *error)
 {
-	return start_other(sim, how, ERROR_NOTHING, error);
+	return start_other(sim, how, true, false, error);
 }
 
 int world_activate(struct sim *sim, enum bistable_activation how, struct error *error)
 {
-	return start_other(sim, how, ERROR_REFUSED, error);
+	return start_other(sim, how, false, false, error);
+}
+
+int world_rollback_by_force(struct sim *sim, enum bistable_activation how, struct error *error)
+{
+	return start_other(sim, how, true, true, error);
+}
+
+enum slot world_mark_started(struct sim *sim)
+{
+	CLEANUP(context_freep) struct context *context = open_context(sim);
+	CHECK_REST(sim, SLOT_NONE);
+	struct error error = { 0 };
+	enum slot slot;
+
+	world_ok(activate_mark_started(context, &slot, &error), &error);
+	return slot;
 }
 
 struct bistable_report *world_verify(struct sim *sim, enum slot slot)

@@ -62,7 +62,10 @@ int world_repair(struct sim *sim, const struct system *system, struct bistable_r
 int world_mark_good(struct sim *sim, bool force, struct error *error);
 int world_mark_bad(struct sim *sim, enum slot slot, struct error *error);
 int world_rollback(struct sim *sim, enum bistable_activation how, struct error *error);
+int world_rollback_by_force(struct sim *sim, enum bistable_activation how, struct error *error);
 int world_activate(struct sim *sim, enum bistable_activation how, struct error *error);
+/** As when the machine goes down for kexec. The slot that is started then. */
+enum slot world_mark_started(struct sim *sim);
 /** Free with bistable_report_free(). Fails the test when there is none. SLOT_NONE: both slots. */
 struct bistable_report *world_verify(struct sim *sim, enum slot slot);
 /** Free with bistable_status_free(). Fails the test when there is none. */
