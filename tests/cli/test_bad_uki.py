@@ -3,7 +3,7 @@
 
 import pytest
 
-from bad_ukis import BAD_UKIS, ODD_UKIS
+from bad_ukis import BAD_UKIS, ODD_UKIS, UNFIT
 from old_slot import OldSlot, assert_one_error
 from tree import bundle, image, noise
 
@@ -44,5 +44,6 @@ def test_odd_uki(settled, status, on, tmp_path, name):
     assert (warning or "") in result.stderr and bool(warning) == ("the UKI" in result.stderr)
     # Only the placeholders are changed, and only to the slot's own name.
     bound = content.replace(b"METROPOLIS-SYSTEM-X", b"METROPOLIS-SYSTEM-B")
-    assert settled.boot_file("B").read_bytes() == (content if warning else bound)
+    assert settled.boot_file("B").read_bytes() == (
+        content if warning == UNFIT else bound)
     assert status()["slots"]["B"]["complete"] and settled.reboot() == "B"

@@ -94,7 +94,7 @@ def real_ones(programs, work: Path) -> dict[str, bytes]:
         "12: ukify": lambda output: ukify(programs, output, stub["12"], sections()),
         "12: 120 sections": lambda output: many_sections(output, 120),
     }
-    # Of Debian 12: the stub of Debian 13 says the same, but takes the firmware down when it returns.
+    # Of Debian 12: Debian 13's stub says the same, but takes the firmware down when it returns.
     for name, fields in {
         "no SizeOfImage": {"SizeOfImage": 0},
         "another machine": {"Machine": 0xAA64},
@@ -117,7 +117,9 @@ def candidates(programs, work: Path) -> dict[str, bytes]:
     for debian, stub in {"12": uki.STUB, "13": programs.stub}.items():
         ukify(programs, work / "made.efi", stub, sections())
         for name, content in cases(returning((work / "made.efi").read_bytes())):
-            found[f"{debian}: {name}"] = content
+            # With the older stub, what depends on where its sections lie.
+            if debian == "13" or re.match(r"as it is|SizeOf|\.", name):
+                found[f"{debian}: {name}"] = content
     return found
 
 
@@ -198,7 +200,7 @@ def test_firmware_starts_what_is_accepted(machine, system, programs, tmp_path):
         if stricter and accepted:
             wrong.append(f"{name}: accepted, although it is among the exceptions")
     assert not wrong, "\n".join(wrong)
-    assert starting > 70 and refused > 100, (starting, refused)
+    assert starting > 50 and refused > 80, (starting, refused)
     assert is_accepted(work / "cases" / f"{FIRST + len(judged):04x}.efi")
 
 
