@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <isa-l/crc64.h>
-
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/thread.h"
@@ -168,7 +167,7 @@ static int look_at_chunk(struct converge *converge, struct converge_hand *hand, 
 	if (chunk == 0) {
 		uint32_t size = chunkmap_chunk_bytes(converge->map, chunk);
 
-		converge->sums[chunk] = crc64_ecma_refl(0, data, size);
+		converge->sums[chunk] = checksum_of(data, size);
 		target_set_first(converge->target, data, size);
 	}
 	return 0;
@@ -294,7 +293,7 @@ int converge_write(struct converge *converge, struct converge_hand *hand, uint64
 	for (uint64_t chunk = first; r == 0 && chunk < end; chunk++) {
 		uint32_t part = chunkmap_chunk_bytes(map, chunk);
 
-		converge->sums[chunk] = crc64_ecma_refl(0, data + size, part);
+		converge->sums[chunk] = checksum_of(data + size, part);
 		r = read_present(converge, hand, chunk, size, error);
 		size += part;
 	}
@@ -312,7 +311,7 @@ int converge_write(struct converge *converge, struct converge_hand *hand, uint64
 static int check_read_back(struct converge *converge, uint64_t chunk, const uint8_t *data,
 	uint32_t size, struct error *error)
 {
-	if (crc64_ecma_refl(0, data, size) == converge->sums[chunk])
+	if (checksum_of(data, size) == converge->sums[chunk])
 		return 0;
 	return error_failed(error, EIO,
 		"what was read back from the partition is not what was written (in the %u bytes at "

@@ -38,7 +38,7 @@ struct converge {
 	uint64_t units;
 	uint8_t *state; /* enum chunk_state of each chunk; each belongs to one thread at a time */
 	uint8_t *right; /* a bit for each block of the target that has its hint */
-	uint64_t *sums; /* CRC-64 of each chunk that was written */
+	uint64_t *sums; /* checksum_of() each chunk that was written */
 	uint8_t first[CHUNKMAP_BLOCK_SIZE]; /* what the target began with, before it was zeroed */
 	struct converge_hand hands[CREW_MAX];
 	size_t hand_count;

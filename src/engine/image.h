@@ -12,7 +12,7 @@
 struct image {
 	uint64_t size; /* bytes so far */
 	uint8_t sha256[SHA256_SIZE];
-	uint64_t *sums; /* CRC-64 (ECMA-182) of each chunk, to compare with what is read back */
+	uint64_t *sums; /* checksum_of() each chunk, to compare with what is read back */
 	size_t capacity;
 	bool has_verity; /* a verity superblock was seen right behind its own data */
 	struct verity verity;

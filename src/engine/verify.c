@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <isa-l/crc64.h>
-
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "engine/context.h"
 #include "engine/crew.h"
@@ -46,7 +45,7 @@ static int check_chunk(struct verify *verify, size_t hand, uint64_t chunk, uint6
 	r = machine->ops->partition_read(machine, verify->partition, offset, data, size, error);
 	if (r < 0)
 		return r;
-	if (crc64_ecma_refl(0, data, size) != verify->image->sums[chunk])
+	if (checksum_of(data, size) != verify->image->sums[chunk])
 		return error_failed(error, EIO,
 			"what was read back from the partition is not what was written (in the %zu "
 			"bytes at offset %llu): the medium is failing",

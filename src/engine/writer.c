@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <isa-l/crc64.h>
-
+#include "base/checksum.h"
 #include "base/error.h"
 #include "engine/target.h"
 #include "engine/treestream.h"
@@ -145,7 +144,7 @@ int writer_write(struct writer *writer, const uint8_t *data, size_t size, struct
 	if (image->size == 0)
 		target_set_first(writer->target, data, size);
 	image_look_for_verity(image, image->size, data, size);
-	image->sums[image->size / CHUNK_SIZE] = crc64_ecma_refl(0, data, size);
+	image->sums[image->size / CHUNK_SIZE] = checksum_of(data, size);
 	r = sha256_update(writer->hash, data, size, error);
 	if (r == 0 && writer->tree)
 		r = treestream_add(writer->tree, data, size, error);

@@ -4,10 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-/* Inlined, since Debian's shared library is built without the fast paths of XXH3. */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "base/checksum.h"
 #include "base/error.h"
 
 #define VERSION 1
@@ -115,7 +112,7 @@ int chunkmap_parse(struct span bytes, uint64_t size, uint32_t chunk_size, struct
 
 uint64_t chunkmap_hint_of(const void *block, size_t size)
 {
-	return XXH3_64bits(block, size);
+	return checksum_of(block, size);
 }
 
 int chunkmap_writer_init(
