@@ -56,7 +56,7 @@ class Life:
     def updates_through_the_automount(self) -> None:
         """Nothing but systemd-gpt-auto-generator says where the ESP is; Y is staged."""
         machine = self.machine
-        machine.check("! grep -i -E 'vfat|efi|esp' /etc/fstab")
+        machine.check("! grep -v '^#' /etc/fstab | grep -i -E 'vfat|efi|esp'")
         mounts = re.findall(r"^\S+ (/\S+) autofs ", machine.check("cat /proc/mounts"), re.M)
         (place,) = set(mounts) & {"/efi", "/boot"}
         machine.check(f"systemctl stop $(systemd-escape -p --suffix=mount {place})")
@@ -73,7 +73,7 @@ class Life:
     def starts_by_kexec(self, command: str, letter: str) -> None:
         """After an orderly end: what the old system stops comes to its end before that."""
         machine = self.machine
-        before, boots = machine.check("cat /proc/sys/kernel/random/boot_id").strip(), 0
+        before = machine.check("cat /proc/sys/kernel/random/boot_id").strip()
         boots = machine.firmware_boots()
         machine.restart(command, letter)
         assert machine.booted_by_kexec() and machine.firmware_boots() == boots
@@ -81,7 +81,7 @@ class Life:
         assert stopped[-4:] == ["application", before, "database", before]
         console = machine.console_tail(1000)
         ends = ["Stopped application.service", "Stopped database.service", "Unmounted var.mount"]
-        order = [console.rindex(words) for words in (*ends, "kexec_core: Starting new kernel")]
+        order = [console.rindex(words) for words in (*ends, "Starting systemd-kexec.service")]
         assert order == sorted(order), console
 
     def confirms_and_survives_a_power_cut(self) -> None:
@@ -94,8 +94,11 @@ class Life:
         assert machine.status()["slots"]["B"]["cold_boot_proven"] is True
 
     def fails_its_health_check(self) -> None:
+        """Started by the firmware, and never confirmed."""
         machine = self.machine
-        self.starts_by_kexec(f"bistable install {self.url('H')} --activate=kexec --now", "H")
+        machine.restart(f"bistable install {self.url('H')} --activate=reboot --now", "H")
+        assert machine.firmware_boots() == 2 and not machine.booted_by_kexec()
+        assert machine.firmware_entry() == "Metropolis Slot A"
         assert (self.settled(), self.failed_units()) == ("degraded", ["health.service"])
         status = machine.status()
         assert (status["running"], status["default"]) == ("A", "B")
@@ -106,13 +109,6 @@ class Life:
         tried = machine.status()["slots"]["A"]
         assert (tried["confirmed"], tried["tried_unconfirmed"]) == (False, True)
         assert [attempt["outcome"] for attempt in tried["attempts"]] == ["failed"]
-
-    def updates_by_firmware(self) -> None:
-        machine = self.machine
-        machine.restart(f"bistable install {self.url('Z')} --activate=reboot --now", "Z")
-        assert machine.firmware_boots() == 2
-        assert machine.firmware_entry() == "Metropolis Slot A"
-        self.assert_confirmed("A", "Z")
 
 
 START = "bistable activate --activate=kexec --now"
@@ -126,7 +122,6 @@ def test_whole_life(debian, web):
     life.starts_by_kexec(START, "Y")
     life.confirms_and_survives_a_power_cut()
     life.fails_its_health_check()
-    life.updates_by_firmware()
 
 
 @pytest.mark.parametrize("suite", ["trixie"])
