@@ -206,17 +206,30 @@ int bistable_mark_started(struct bistable *bistable, char *ret_slot, struct bist
 	return give(r, &why, error);
 }
 
-int bistable_restart(struct bistable *bistable, const struct bistable_result *result,
+static bool chose_a_start(const struct bistable_result *result)
+{
+	return result->activation == BISTABLE_ACTIVATE_KEXEC
+	       || result->activation == BISTABLE_ACTIVATE_REBOOT;
+}
+
+int bistable_restart_check(struct bistable *bistable, const struct bistable_result *result,
 	struct bistable_error *error)
 {
-	struct machine *machine = bistable->context->machine;
+	struct error why = { 0 };
+	int r;
+
+	r = chose_a_start(result) ? activate_check_restart(bistable->context, &why) : 0;
+	return give(r, &why, error);
+}
+
+int bistable_restart(struct bistable *bistable, const struct bistable_result *result, bool force,
+	struct bistable_error *error)
+{
 	bool kexec = result->activation == BISTABLE_ACTIVATE_KEXEC;
 	struct error why = { 0 };
 	int r;
 
-	if (!kexec && result->activation != BISTABLE_ACTIVATE_REBOOT)
-		return 0;
-	r = machine->ops->restart(machine, kexec ? MACHINE_KEXEC : MACHINE_REBOOT, &why);
+	r = chose_a_start(result) ? activate_restart(bistable->context, kexec, force, &why) : 0;
 	return give(r, &why, error);
 }
 

@@ -105,8 +105,10 @@ struct bistable_result {
 	bool dry_run;                        /* nothing was changed */
 	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
 	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
-	bool chunked;                        /* a bundle of format 1: the next three count */
-	uint64_t kept;                       /* bytes of the payloads that the slot held already */
+	const char *command;  /* that starts it in an orderly way: "systemctl kexec"; NULL: none */
+	bool reboot_is_kexec; /* `systemctl reboot` starts what is staged (systemd >= 253) */
+	bool chunked;         /* a bundle of format 1: the next three count */
+	uint64_t kept;        /* bytes of the payloads that the slot held already */
 	uint64_t copied;    /* bytes of the payloads that were taken from the running slot, or from
 			       old boot files */
 	uint64_t to_fetch;  /* bytes of the bundle that held the rest of the payloads */
@@ -151,10 +153,18 @@ int bistable_activate(struct bistable *bistable, enum bistable_activation activa
 	struct bistable_result *ret, struct bistable_error *error);
 
 /**
- * Restarts the machine into what `result` of the functions above chose (nothing chosen: does
- * nothing). Through systemd where it is PID 1, and then returns once the restart is under way.
+ * Whether bistable_restart() would be refused now: inhibitors of logind forbid a restart, and
+ * *error names who and why. Nothing chosen: 0.
  */
-int bistable_restart(struct bistable *bistable, const struct bistable_result *result,
+int bistable_restart_check(struct bistable *bistable, const struct bistable_result *result,
+	struct bistable_error *error);
+
+/**
+ * Restarts the machine into what `result` of the functions above chose (nothing chosen: does
+ * nothing). Through logind or systemd where that is PID 1, and then returns once the restart is
+ * under way. `force`: whoever forbids it.
+ */
+int bistable_restart(struct bistable *bistable, const struct bistable_result *result, bool force,
 	struct bistable_error *error);
 
 /**

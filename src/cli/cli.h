@@ -79,6 +79,7 @@ struct cli {
 	bool help;
 	bool version;
 	bool now;
+	struct bistable_error inhibited;         /* why --now cannot restart; no text: it can */
 	struct bistable_install_options install; /* also holds what the other commands take */
 	struct bistable_bundle_options bundle;   /* of `bundle create` and `sign` */
 	bool created_given;

@@ -113,6 +113,7 @@ int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_erro
 	if (r < 0)
 		return r;
 	progress_finish(&cli->progress);
+	result_check_restart(cli, bistable, &result);
 	if (cli->json)
 		r = write_result(cli, &result, error);
 	else if (!cli->quiet)

@@ -100,6 +100,7 @@ static int start(struct cli *cli, struct bistable *bistable, start_function *cho
 	r = choose(bistable, cli->install.activation, cli->install.force, &result, error);
 	if (r < 0)
 		return r;
+	result_check_restart(cli, bistable, &result);
 	r = report_start(cli, &result, error);
 	if (r == 0)
 		r = result_restart(cli, bistable, &result, error);

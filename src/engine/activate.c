@@ -19,6 +19,8 @@
 #include "format/uki.h"
 #include "machine/machine.h"
 
+#define REBOOT_IS_KEXEC 253 /* since this systemd `systemctl reboot` starts what is staged */
+
 /* Where the stub looks for files that it adds to the kernel's command line and initrd. */
 static const struct {
 	const char *folder; /* NULL: the boot file's own ".extra.d" */
@@ -300,6 +302,50 @@ int activate_mark_started(struct context *context, enum slot *ret, struct error 
 	return r;
 }
 
+int activate_check_restart(struct context *context, struct error *error)
+{
+	AUTO_TEXT_LIST struct text_list blockers = { 0 };
+	AUTO_FREE char *text = NULL;
+	int r;
+
+	r = context->machine->ops->restart_blockers(context->machine, &blockers, error);
+	if (r == 0 && blockers.count > 0)
+		r = join(&blockers, &text, error);
+	if (r < 0 || !text)
+		return r;
+	return error_set(error, ERROR_REFUSED, EBUSY,
+		"a restart is inhibited by %s. Everything is set for the next start: restart when "
+		"that is done (or --force)",
+		text);
+}
+
+int activate_restart(struct context *context, bool kexec, bool force, struct error *error)
+{
+	struct machine *machine = context->machine;
+	struct error why = { 0 };
+	enum slot slot;
+
+	if (kexec && activate_mark_started(context, &slot, &why) < 0)
+		report_warning(&context->observer.report,
+			"It is not noted that the kexec begins (%s): if it fails, it counts as not "
+			"started",
+			why.text);
+	return machine->ops->restart(machine, kexec ? MACHINE_KEXEC : MACHINE_REBOOT, force, error);
+}
+
+/* What the user has to call, if not the machine is restarted at once. */
+static void name_command(struct context *context, struct bistable_result *result)
+{
+	bool kexec = result->activation == BISTABLE_ACTIVATE_KEXEC;
+	struct machine_init init = { 0 };
+
+	context->machine->ops->init(context->machine, &init);
+	if (!init.systemd)
+		return;
+	result->command = kexec ? "systemctl kexec" : "systemctl reboot";
+	result->reboot_is_kexec = kexec && init.version >= REBOOT_IS_KEXEC;
+}
+
 int activate_slot(struct context *context, enum slot slot, struct record *record,
 	enum bistable_activation how, const struct uki *uki, struct bistable_result *result,
 	struct error *error)
@@ -334,6 +380,7 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 		return r;
 	result->activation = kexec ? BISTABLE_ACTIVATE_KEXEC : BISTABLE_ACTIVATE_REBOOT;
 	result->fallback = TAKE(fallback);
+	name_command(context, result);
 	return 0;
 }
 

@@ -54,3 +54,9 @@ int activate_other(struct context *context, enum bistable_activation how, bool b
  * whose it is; SLOT_NONE: nothing is staged, or this boot chose nothing.
  */
 int activate_mark_started(struct context *context, enum slot *ret, struct error *error);
+
+/** ERROR_REFUSED with who and why, if inhibitors forbid a restart at the moment. */
+int activate_check_restart(struct context *context, struct error *error);
+
+/** Restarts the machine, into the staged kernel or by the firmware. `force`: whoever forbids it. */
+int activate_restart(struct context *context, bool kexec, bool force, struct error *error);

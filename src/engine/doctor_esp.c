@@ -366,6 +366,27 @@ static int check_unfit(struct doctor *doctor, enum slot slot, struct error *erro
 		letter);
 }
 
+/* A trial: a health check that failed is why it was not confirmed, and mark-good no answer. */
+static int check_trial(struct doctor *doctor, enum slot slot, struct error *error)
+{
+	struct machine *machine = doctor->context->machine;
+	AUTO_TEXT_LIST struct text_list failed = { 0 };
+	struct error why = { 0 };
+	int r;
+
+	r = machine->ops->failed_units(machine, &failed, &why);
+	if (r == -ENOMEM)
+		return error_memory(error);
+	if (failed.count > 0)
+		return doctor_problem(doctor,
+			"'systemctl status' says why; 'bistable rollback' starts the other slot.",
+			error, "Slot %c runs on trial, and a health check failed: %s%s.",
+			slot_letter(slot), failed.items[0], failed.count > 1 ? ", and others" : "");
+	return doctor_warning(doctor, MARK_GOOD, error,
+		"Slot %c runs and is not confirmed: a power cycle may start the other one.",
+		slot_letter(slot));
+}
+
 static int check_trials(struct doctor *doctor, enum slot slot, struct error *error)
 {
 	struct record *record = &doctor->records.of[slot];
@@ -376,9 +397,7 @@ static int check_trials(struct doctor *doctor, enum slot slot, struct error *err
 	char letter = slot_letter(slot);
 
 	if (slot == doctor->running && (open || !record->state.confirmed))
-		return doctor_warning(doctor, MARK_GOOD, error,
-			"Slot %c runs and is not confirmed: a power cycle may start the other one.",
-			letter);
+		return check_trial(doctor, slot, error);
 	if (slot != doctor->running && record_has_failed(record, chosen, doctor->boot_id))
 		return doctor_warning(doctor,
 			"Look into why, or install another version; 'bistable activate' tries it "

@@ -232,6 +232,9 @@ static const struct machine_ops linux_ops = {
 	.kexec_unstage = linux_kexec_unstage,
 	.kexec_staged = linux_kexec_staged,
 	.kexec_booted = linux_kexec_booted,
+	.init = linux_init,
+	.failed_units = linux_failed_units,
+	.restart_blockers = linux_restart_blockers,
 	.restart = linux_restart,
 	.free = linux_free,
 };

@@ -360,4 +360,8 @@ int linux_lock(struct machine *machine, struct esp *esp, const char *folder, boo
 	struct machine_lock **ret, struct error *error);
 void linux_unlock(struct machine *machine, struct machine_lock *lock);
 
-int linux_restart(struct machine *machine, enum machine_restart how, struct error *error);
+void linux_init(struct machine *machine, struct machine_init *ret);
+int linux_failed_units(struct machine *machine, struct text_list *ret, struct error *error);
+int linux_restart_blockers(struct machine *machine, struct text_list *ret, struct error *error);
+int linux_restart(
+	struct machine *machine, enum machine_restart how, bool force, struct error *error);

@@ -4,54 +4,71 @@
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <systemd/sd-bus.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "machine/linux_private.h"
+#include "machine/linux_systemd.h"
 
-/* systemd's own socket: works without a bus daemon, for root. */
-#define PRIVATE_BUS "unix:path=/run/systemd/private"
+#define ALL_SET "everything is set for the next start"
 
-DEFINE_CLEANUP(cleanup_bus, sd_bus *, sd_bus_flush_close_unref)
-
-static int connect_privately(sd_bus **ret)
+/* sd_booted(3) */
+static bool has_systemd(struct machine *machine)
 {
-	CLEANUP(cleanup_bus) sd_bus *bus = NULL;
-	int r = sd_bus_new(&bus);
+	const struct root_dir *root = &linux_machine_of(machine)->root;
+	struct stat status;
 
-	if (r >= 0)
-		r = sd_bus_set_address(bus, PRIVATE_BUS);
-	if (r >= 0)
-		r = sd_bus_start(bus);
-	if (r >= 0)
-		*ret = TAKE(bus);
-	return r;
+	return !root->confined && root_stat(root, "/run/systemd/system", &status) == 0
+	       && S_ISDIR(status.st_mode);
 }
 
-/* What `systemctl reboot` and `systemctl kexec` do; a staged kexec kernel is kept. */
-static int start_unit(const char *unit, struct error *error)
+void linux_init(struct machine *machine, struct machine_init *ret)
 {
-	CLEANUP(cleanup_bus) sd_bus *bus = NULL;
-	CLEANUP(sd_bus_error_free) sd_bus_error told = SD_BUS_ERROR_NULL;
-	int r = sd_bus_open_system(&bus);
+	AUTO_BUS sd_bus *bus = NULL;
 
-	if (r < 0)
-		r = connect_privately(&bus);
-	if (r < 0)
-		return error_failed(error, -r,
-			"cannot reach systemd over D-Bus: %s; everything is set for the next "
-			"start, restart the machine by other means",
-			strerror(-r));
-	r = sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-		"org.freedesktop.systemd1.Manager", "StartUnit", &told, NULL, "ss", unit,
-		"replace-irreversibly");
-	if (r < 0)
-		return error_failed(error, -r,
-			"systemd refuses to start %s: %s; everything is set for the next start",
-			unit, told.message ? told.message : strerror(-r));
-	return 0;
+	*ret = (struct machine_init){ .systemd = has_systemd(machine) };
+	if (ret->systemd && systemd_connect(&bus, NULL) == 0)
+		ret->version = systemd_version(bus);
+}
+
+int linux_failed_units(struct machine *machine, struct text_list *ret, struct error *error)
+{
+	AUTO_BUS sd_bus *bus = NULL;
+	int r;
+
+	if (!has_systemd(machine))
+		return 0;
+	r = systemd_connect(&bus, error);
+	return r < 0 ? r : systemd_failed_requirements(bus, "boot-complete.target", ret, error);
+}
+
+int linux_restart_blockers(struct machine *machine, struct text_list *ret, struct error *error)
+{
+	AUTO_BUS sd_bus *bus = NULL;
+	int r;
+
+	/* Without a bus there is no logind on it. */
+	if (!has_systemd(machine) || sd_bus_open_system(&bus) < 0)
+		return 0;
+	r = logind_blockers(bus, ret, error);
+	return r == -ENXIO ? 0 : r;
+}
+
+/* With logind; without it, as `systemctl kexec` does. A staged kexec kernel is kept either way. */
+static int restart_orderly(enum machine_restart how, bool force, struct error *error)
+{
+	AUTO_BUS sd_bus *bus = NULL;
+	struct error why = { 0 };
+	int r;
+
+	r = systemd_connect(&bus, &why);
+	if (r == 0)
+		r = logind_restart(bus, how, force, &why);
+	if (r == -ENXIO)
+		r = systemd_start_unit(
+			bus, how == MACHINE_KEXEC ? "kexec.target" : "reboot.target", &why);
+	return r < 0 ? error_failed(error, -r, "%s; " ALL_SET, why.text) : 0;
 }
 
 static int restart_at_once(enum machine_restart how, struct error *error)
@@ -65,16 +82,12 @@ static int restart_at_once(enum machine_restart how, struct error *error)
 							  : "");
 }
 
-int linux_restart(struct machine *machine, enum machine_restart how, struct error *error)
+int linux_restart(
+	struct machine *machine, enum machine_restart how, bool force, struct error *error)
 {
-	const struct root_dir *root = &linux_machine_of(machine)->root;
-	struct stat status;
-
-	if (root->confined)
+	if (linux_machine_of(machine)->root.confined)
 		return error_failed(
 			error, EOPNOTSUPP, "a restart is never carried out under --root");
-	/* sd_booted(3) */
-	if (root_stat(root, "/run/systemd/system", &status) == 0 && S_ISDIR(status.st_mode))
-		return start_unit(how == MACHINE_KEXEC ? "kexec.target" : "reboot.target", error);
-	return restart_at_once(how, error);
+	return has_systemd(machine) ? restart_orderly(how, force, error)
+				    : restart_at_once(how, error);
 }

@@ -65,6 +65,12 @@ enum partition_mode {
 
 enum machine_restart { MACHINE_REBOOT, MACHINE_KEXEC };
 
+/** What starts and stops the system's services. */
+struct machine_init {
+	bool systemd;     /* it is PID 1 */
+	unsigned version; /* of it; 0: unknown */
+};
+
 /**
  * The seam between bistable and the machine it runs on: nothing outside src/machine touches a
  * device, the ESP, a firmware variable, /proc or /sys. Each operation returns 0 or -errno with
@@ -217,8 +223,17 @@ struct machine_ops {
 	/** Whether the running kernel was started by kexec. */
 	bool (*kexec_booted)(struct machine *machine);
 
-	/** Starts an orderly restart; returns once it is under way. */
-	int (*restart)(struct machine *machine, enum machine_restart how, struct error *error);
+	void (*init)(struct machine *machine, struct machine_init *ret);
+	/** Appends the failed units that boot-complete.target waits for: health checks. */
+	int (*failed_units)(struct machine *machine, struct text_list *ret, struct error *error);
+	/** Appends who forbids a restart at the moment, in words. */
+	int (*restart_blockers)(
+		struct machine *machine, struct text_list *ret, struct error *error);
+	/**
+	 * Starts an orderly restart; returns once it is under way. `force`: whoever forbids it.
+	 */
+	int (*restart)(
+		struct machine *machine, enum machine_restart how, bool force, struct error *error);
 
 	void (*free)(struct machine *machine);
 };

@@ -120,6 +120,9 @@ struct sim {
 	char cmdline[512];
 	int64_t clock;
 
+	struct machine_init init;
+	const char *failed_unit; /* a health check; NULL: none failed */
+
 	bool volatile_variables; /* RTStorageVolatile */
 	bool nvram_full;         /* once `variable_writes` is above `nvram_room` */
 	unsigned nvram_room;

@@ -614,9 +614,28 @@ static bool sim_kexec_booted(struct machine *machine)
 	return sim_of(machine)->by_kexec;
 }
 
-static int sim_restart(struct machine *machine, enum machine_restart how, struct error *error)
+static void sim_init(struct machine *machine, struct machine_init *ret)
 {
-	(void)machine, (void)how;
+	*ret = sim_of(machine)->init;
+}
+
+static int sim_failed_units(struct machine *machine, struct text_list *ret, struct error *error)
+{
+	const char *unit = sim_of(machine)->failed_unit;
+
+	return unit ? text_list_add(ret, error, "%s", unit) : 0;
+}
+
+static int sim_restart_blockers(struct machine *machine, struct text_list *ret, struct error *error)
+{
+	(void)machine, (void)ret, (void)error;
+	return 0;
+}
+
+static int sim_restart(
+	struct machine *machine, enum machine_restart how, bool force, struct error *error)
+{
+	(void)machine, (void)how, (void)force;
 	return error_failed(error, EOPNOTSUPP, "tests restart the simulated machine themselves");
 }
 
@@ -665,6 +684,9 @@ static const struct machine_ops ops = {
 	.kexec_unstage = sim_kexec_unstage,
 	.kexec_staged = sim_kexec_staged,
 	.kexec_booted = sim_kexec_booted,
+	.init = sim_init,
+	.failed_units = sim_failed_units,
+	.restart_blockers = sim_restart_blockers,
 	.restart = sim_restart,
 	.free = sim_release,
 };

@@ -17,6 +17,12 @@
 
 static const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
 
+static void unhealthy_trial(struct patient *patient)
+{
+	trial(patient);
+	patient->sim->failed_unit = "acme-check.service";
+}
+
 static void failed_trial(struct patient *patient)
 {
 	trial(patient);
@@ -360,6 +366,7 @@ static const struct patient_case cases[] = {
 	{ other_bad, "slot-a", WARNING, "marked bad" },
 	{ failed_trial, "slot-a", WARNING, "by reboot, failed" },
 	{ trial, "slot-a", WARNING, "not confirmed" },
+	{ unhealthy_trial, "slot-a", PROBLEM, "a health check failed: acme-check.service" },
 	{ kexec_confirmed, "slot-a", WARNING, "only ever been started by kexec" },
 	{ records_denied, "entry-a", OK, "starts slot A" },
 	{ folders_denied, "entry-a", OK, "starts slot A" },

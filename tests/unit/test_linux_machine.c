@@ -559,8 +559,8 @@ static void test_never_carried_out(void **state)
 	assert_int_equal(f.ops->kexec_staged(f.machine, &staged, &f.error), 0);
 	assert_true(staged);
 	assert_false(f.ops->kexec_booted(f.machine));
-	assert_int_equal(f.ops->restart(f.machine, MACHINE_REBOOT, &f.error), -EOPNOTSUPP);
-	assert_int_equal(f.ops->restart(f.machine, MACHINE_KEXEC, &f.error), -EOPNOTSUPP);
+	assert_int_equal(f.ops->restart(f.machine, MACHINE_REBOOT, false, &f.error), -EOPNOTSUPP);
+	assert_int_equal(f.ops->restart(f.machine, MACHINE_KEXEC, true, &f.error), -EOPNOTSUPP);
 	fixture_done(&f);
 }
 
