@@ -16,7 +16,9 @@
 #include "engine/inspect.h"
 #include "engine/install.h"
 #include "engine/repair.h"
+#include "engine/restart.h"
 #include "engine/slotcheck.h"
+#include "engine/status.h"
 #include "machine/machine.h"
 #include "maker/maker.h"
 
@@ -200,7 +202,7 @@ int bistable_mark_started(struct bistable *bistable, char *ret_slot, struct bist
 	enum slot slot;
 	int r;
 
-	r = activate_mark_started(bistable->context, &slot, &why);
+	r = restart_mark_started(bistable->context, &slot, &why);
 	if (r == 0)
 		*ret_slot = slot == SLOT_NONE ? 0 : slot_letter(slot);
 	return give(r, &why, error);
@@ -218,7 +220,7 @@ int bistable_restart_check(struct bistable *bistable, const struct bistable_resu
 	struct error why = { 0 };
 	int r;
 
-	r = chose_a_start(result) ? activate_check_restart(bistable->context, &why) : 0;
+	r = chose_a_start(result) ? restart_check(bistable->context, &why) : 0;
 	return give(r, &why, error);
 }
 
@@ -229,7 +231,7 @@ int bistable_restart(struct bistable *bistable, const struct bistable_result *re
 	struct error why = { 0 };
 	int r;
 
-	r = chose_a_start(result) ? activate_restart(bistable->context, kexec, force, &why) : 0;
+	r = chose_a_start(result) ? restart_now(bistable->context, kexec, force, &why) : 0;
 	return give(r, &why, error);
 }
 
@@ -266,7 +268,7 @@ int bistable_status(
 {
 	struct error why = { 0 };
 
-	return give(inspect_status(bistable->context, ret, &why), &why, error);
+	return give(status_read(bistable->context, ret, &why), &why, error);
 }
 
 int bistable_doctor(

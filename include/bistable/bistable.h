@@ -103,6 +103,7 @@ struct bistable_result {
 	char signer_sha256[65];
 	bool unsigned_bundle;                /* nothing vouches for it */
 	bool dry_run;                        /* nothing was changed */
+	bool nothing;                        /* of a repair: nothing was wrong */
 	enum bistable_activation activation; /* what was done: NONE, REBOOT or KEXEC */
 	char *fallback;                      /* why it is not the kexec that was asked for; NULL */
 	const char *command;  /* that starts it in an orderly way: "systemctl kexec"; NULL: none */
@@ -191,10 +192,16 @@ struct bistable_attempt {
 };
 
 struct bistable_slot {
-	bool state_known; /* false: the record cannot be read (see notes) */
-	char *version;    /* NULL: unknown */
-	char *source;     /* NULL: unknown */
-	char *root_hash;  /* dm-verity, lower-case hex; NULL: none, or unknown */
+	bool state_known;          /* false: the record cannot be read (see notes) */
+	char *version;             /* NULL: unknown */
+	char *source;              /* NULL: unknown */
+	char *root_hash;           /* dm-verity, lower-case hex; NULL: none, or unknown */
+	char *signer;              /* that the install verified; NULL: none, or unknown */
+	char signer_sha256[65];    /* of the certificate; "": none */
+	char image_sha256[65];     /* "": unknown */
+	char boot_file_sha256[65]; /* as bound to the slot; "": unknown */
+	int64_t epoch;             /* -1: unknown */
+	int64_t installed;         /* seconds since 1970; 0: unknown */
 	bool complete;
 	bool entry_known; /* false: no firmware, or not readable */
 	bool entry_present;
@@ -211,10 +218,11 @@ struct bistable_slot {
 /** Free with bistable_status_free(). */
 struct bistable_status {
 	bool efi;
-	char running;         /* 'A', 'B' or 0: unknown */
-	char default_slot;    /* what a cold boot starts; 0: unknown or foreign */
-	char next_slot;       /* what the next orderly restart starts; 0: unknown or foreign */
-	const char *next_how; /* "kexec", "reboot" (BootNext) or "default" */
+	const char *compatible; /* by the configuration; NULL: any; lasts as long as the handle */
+	char running;           /* 'A', 'B' or 0: unknown */
+	char default_slot;      /* what a cold boot starts; 0: unknown or foreign */
+	char next_slot;         /* what the next orderly restart starts; 0: unknown or foreign */
+	const char *next_how;   /* "kexec", "reboot" (BootNext) or "default" */
 	bool kexec_booted;
 	char *boot_loader; /* that the firmware started; NULL: none that is known of */
 	bool secure_boot;

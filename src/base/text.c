@@ -276,6 +276,26 @@ bool text_list_contains(const struct text_list *list, const char *text)
 	return false;
 }
 
+int text_list_join(
+	const struct text_list *list, const char *between, char **ret, struct error *error)
+{
+	AUTO_BUFFER struct buffer text = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < list->count; i++) {
+		if (i > 0)
+			r = buffer_append(&text, between, strlen(between), error);
+		if (r == 0)
+			r = buffer_append(&text, list->items[i], strlen(list->items[i]), error);
+	}
+	if (r == 0)
+		r = buffer_append(&text, NULL, 1, error);
+	if (r < 0)
+		return r;
+	*ret = (char *)TAKE(text.data);
+	return 0;
+}
+
 void text_list_done(struct text_list *list)
 {
 	for (size_t i = 0; i < list->count; i++)

@@ -57,6 +57,9 @@ int text_list_add(struct text_list *list, struct error *error, const char *forma
 /** Sorts by byte value (strcmp). */
 void text_list_sort(struct text_list *list);
 bool text_list_contains(const struct text_list *list, const char *text);
+/** All of them in one string, owned by the caller, with `between` between each two. -ENOMEM. */
+int text_list_join(
+	const struct text_list *list, const char *between, char **ret, struct error *error);
 /** Frees the strings and leaves the list empty. */
 void text_list_done(struct text_list *list);
 

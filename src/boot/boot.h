@@ -85,6 +85,8 @@ struct boot_changes {
  */
 struct boot_ops {
 	int (*view)(struct boot *boot, struct boot_view *ret, struct error *error);
+	/** Whether the others can work here at all, as far as can be told without a change. */
+	int (*check)(struct boot *boot, struct error *error);
 	/**
 	 * Both slots have an entry that is listed, and nothing chosen for the next start names
 	 * `target`. `running` (unless SLOT_NONE) is active and comes before `target` and all

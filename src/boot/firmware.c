@@ -349,6 +349,13 @@ static int put_first(struct firmware *firmware, enum slot slot, const bool start
 	return write_order(firmware, entries, error);
 }
 
+static int firmware_check(struct boot *boot, struct error *error)
+{
+	AUTO_ENTRIES struct entries entries = { 0 };
+
+	return read_entries(firmware_of(boot), &entries, error);
+}
+
 static int firmware_prepare(struct boot *boot, enum slot running, enum slot target,
 	const bool startable[SLOT_COUNT], struct error *error)
 {
@@ -474,6 +481,7 @@ static void firmware_free(struct boot *boot)
 
 static const struct boot_ops firmware_ops = {
 	.view = firmware_view,
+	.check = firmware_check,
 	.prepare = firmware_prepare,
 	.disable = firmware_disable,
 	.enable = firmware_enable,

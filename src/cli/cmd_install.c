@@ -126,7 +126,7 @@ int cmd_install(struct cli *cli, struct bistable *bistable, struct bistable_erro
 
 static void print_repaired(const struct bistable_result *result)
 {
-	if (result->seconds == 0) {
+	if (result->nothing) {
 		terminal_print(stdout, PAINT_GOOD, "Slot %c is as it was installed", result->slot);
 		puts(": there is nothing to repair.");
 		return;

@@ -23,19 +23,48 @@ static json_t *attempts_json(const struct bistable_slot *slot)
 	return array;
 }
 
+static json_t *digest_json(const char *hex)
+{
+	return json_text(*hex ? hex : NULL);
+}
+
+static json_t *signer_json(const struct bistable_slot *slot)
+{
+	if (!slot->signer)
+		return json_null();
+	return json_pack(
+		"{s:o, s:s}", "subject", json_text(slot->signer), "sha256", slot->signer_sha256);
+}
+
+/* What was installed, as the record has it. */
+static json_t *content_json(const struct bistable_slot *slot)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+		json_text(slot->version), "epoch",
+		slot->epoch < 0 ? json_null() : json_integer((json_int_t)slot->epoch), "source",
+		json_text(slot->source), "installed",
+		slot->installed ? json_integer((json_int_t)slot->installed) : json_null(), "signer",
+		signer_json(slot), "root_hash", json_text(slot->root_hash), "image_sha256",
+		digest_json(slot->image_sha256), "boot_file_sha256",
+		digest_json(slot->boot_file_sha256));
+}
+
 static json_t *slot_json(const struct bistable_slot *slot)
 {
 	bool entry = slot->entry_known && slot->entry_present;
+	json_t *object = content_json(slot), *more;
 	char number[8];
 
 	snprintf(number, sizeof(number), "%04X", slot->entry_number);
-	return json_pack("{s:b, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}",
-		"state_known", slot->state_known, "version", json_text(slot->version), "source",
-		json_text(slot->source), "root_hash", json_text(slot->root_hash), "complete",
-		slot->complete, "entry", json_text(entry ? number : NULL), "entry_active",
+	more = json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}", "state_known",
+		slot->state_known, "complete", slot->complete, "entry",
+		json_text(entry ? number : NULL), "entry_active",
 		entry ? json_boolean(slot->entry_active) : json_null(), "attempts",
 		attempts_json(slot), "tried_unconfirmed", slot->tried_unconfirmed, "confirmed",
 		slot->confirmed, "bad", slot->bad, "cold_boot_proven", slot->cold_boot_proven);
+	json_object_update(object, more);
+	json_decref(more);
+	return object;
 }
 
 static json_t *esp_json(const struct bistable_status *status)
@@ -53,13 +82,15 @@ static json_t *status_json(const struct bistable_status *status)
 	json_t *slots = json_pack(
 		"{s:o, s:o}", "A", slot_json(&status->slots[0]), "B", slot_json(&status->slots[1]));
 
-	return json_pack("{s:i, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:o, s:o, s:o}",
-		"schema", JSON_SCHEMA, "efi", status->efi, "running", json_slot(status->running),
-		"default", json_slot(status->default_slot), "next", json_slot(status->next_slot),
-		"next_how", json_text(status->next_how), "kexec_booted", status->kexec_booted,
-		"boot_loader", json_text(status->boot_loader), "secure_boot", status->secure_boot,
-		"kexec", kexec, "esp", esp_json(status), "slots", slots, "notes",
-		json_texts(status->notes, status->note_count));
+	return json_pack(
+		"{s:i, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:o, s:o, s:o}",
+		"schema", JSON_SCHEMA, "version", bistable_version(), "compatible",
+		json_text(status->compatible), "efi", status->efi, "running",
+		json_slot(status->running), "default", json_slot(status->default_slot), "next",
+		json_slot(status->next_slot), "next_how", json_text(status->next_how),
+		"kexec_booted", status->kexec_booted, "boot_loader", json_text(status->boot_loader),
+		"secure_boot", status->secure_boot, "kexec", kexec, "esp", esp_json(status),
+		"slots", slots, "notes", json_texts(status->notes, status->note_count));
 }
 
 static void print_label(const char *label)
@@ -145,6 +176,21 @@ static void print_attempts(const struct bistable_slot *slot)
 	}
 }
 
+static void print_signer(const struct bistable_slot *slot)
+{
+	char when[32];
+
+	if (slot->installed) {
+		print_label("  Installed");
+		terminal_time(slot->installed, when);
+		terminal_print(stdout, PAINT_NONE, "%s\n", when);
+	}
+	if (slot->signer) {
+		print_label("  Signer");
+		terminal_print(stdout, PAINT_NONE, "%s\n", slot->signer);
+	}
+}
+
 static void print_slot(const struct bistable_status *status, size_t index)
 {
 	const struct bistable_slot *slot = &status->slots[index];
@@ -160,10 +206,13 @@ static void print_slot(const struct bistable_status *status, size_t index)
 		print_label("  Source");
 		terminal_print(stdout, PAINT_NONE, "%s\n", slot->source);
 	}
+	print_signer(slot);
 	print_state(slot);
 	print_entry(slot);
 	print_label("  Cold boot");
-	if (slot->cold_boot_proven)
+	if (!slot->state_known)
+		terminal_print(stdout, PAINT_DOUBT, "unknown\n");
+	else if (slot->cold_boot_proven)
 		terminal_print(stdout, PAINT_GOOD, "proven\n");
 	else
 		terminal_print(stdout, PAINT_DOUBT, "unproven\n");

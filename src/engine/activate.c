@@ -14,12 +14,11 @@
 #include "engine/coldboot.h"
 #include "engine/context.h"
 #include "engine/records.h"
+#include "engine/restart.h"
 #include "engine/startable.h"
 #include "format/kexecplan.h"
 #include "format/uki.h"
 #include "machine/machine.h"
-
-#define REBOOT_IS_KEXEC 253 /* since this systemd `systemctl reboot` starts what is staged */
 
 /* Where the stub looks for files that it adds to the kernel's command line and initrd. */
 static const struct {
@@ -121,6 +120,32 @@ int activate_prepare(struct context *context, struct startable *first, enum slot
 		       : coldboot_require(context, first->slot, error);
 }
 
+/* Why no kernel at all can be staged here: *ret_reason, owned; NULL: one can. */
+static int look_at_kexec(struct context *context, char **ret_reason, struct error *error)
+{
+	struct machine *machine = context->machine;
+
+	if (context->config.kexec)
+		return machine->ops->kexec_preflight(machine, ret_reason, error);
+	*ret_reason = strdup("[activate] kexec = no forbids it here");
+	return *ret_reason ? 0 : error_memory(error);
+}
+
+int activate_check(struct context *context, enum bistable_activation how, struct error *error)
+{
+	AUTO_FREE char *reason = NULL;
+	int r;
+
+	if (how == BISTABLE_ACTIVATE_DEFAULT)
+		how = context->config.activation;
+	if (how != BISTABLE_ACTIVATE_KEXEC_ONLY)
+		return 0;
+	r = look_at_kexec(context, &reason, error);
+	if (r < 0 || !reason)
+		return r;
+	return error_failed(error, EOPNOTSUPP, "kexec is not possible: %s", reason);
+}
+
 /*
  * Fills `reasons` with why the kexec of `uki` (bound) for a slot would fail or would not do what a
  * firmware start does, in words; with none, stages it.
@@ -135,9 +160,7 @@ static int stage_kexec(struct context *context, enum slot slot, const struct uki
 	struct error why = { 0 };
 	int r;
 
-	if (!context->config.kexec)
-		return text_list_add(reasons, error, "[activate] kexec = no forbids it here");
-	r = machine->ops->kexec_preflight(machine, &reason, error);
+	r = look_at_kexec(context, &reason, error);
 	if (r < 0)
 		return r;
 	if (reason)
@@ -157,25 +180,6 @@ static int stage_kexec(struct context *context, enum slot slot, const struct uki
 		return 0;
 	r = machine->ops->kexec_stage(machine, plan.kernel, plan.initrd, plan.cmdline, &why);
 	return r < 0 ? text_list_add(reasons, error, "%s", why.text) : 0;
-}
-
-static int join(const struct text_list *list, char **ret, struct error *error)
-{
-	AUTO_BUFFER struct buffer text = { 0 };
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < list->count; i++) {
-		if (i > 0)
-			r = buffer_append(&text, "; ", 2, error);
-		if (r == 0)
-			r = buffer_append(&text, list->items[i], strlen(list->items[i]), error);
-	}
-	if (r == 0)
-		r = buffer_append(&text, NULL, 1, error);
-	if (r < 0)
-		return r;
-	*ret = (char *)TAKE(text.data);
-	return 0;
 }
 
 /* The boot file of a slot, for an activation that no install precedes. */
@@ -233,7 +237,7 @@ static int try_kexec(struct context *context, enum slot slot, const struct recor
 	if (r < 0)
 		return r;
 	*ret_staged = reasons.count == 0;
-	return *ret_staged ? 0 : join(&reasons, ret_fallback, error);
+	return *ret_staged ? 0 : text_list_join(&reasons, "; ", ret_fallback, error);
 }
 
 static int record_attempt(struct context *context, enum slot slot, struct record *record,
@@ -272,80 +276,6 @@ static int choose(struct context *context, enum slot slot, struct record *record
 	return r;
 }
 
-int activate_mark_started(struct context *context, enum slot *ret, struct error *error)
-{
-	AUTO_CONTEXT_CLOSE struct context *open = context;
-	AUTO_RECORDS struct records records = { 0 };
-	char boot_id[37];
-	bool staged;
-	int r;
-
-	(void)open;
-	*ret = SLOT_NONE;
-	r = context->machine->ops->kexec_staged(context->machine, &staged, error);
-	if (r < 0 || !staged)
-		return r;
-	r = context_begin(context, true, error);
-	if (r == 0)
-		r = records_read(context, &records, error);
-	context_boot_id(context, boot_id);
-	for (enum slot slot = SLOT_A; r == 0 && slot < SLOT_COUNT; slot++) {
-		struct state_attempt *last = state_last_attempt(&records.of[slot].state);
-
-		if (!last || last->outcome != STATE_PENDING || !last->unstarted
-			|| strcmp(last->boot_id, boot_id) != 0)
-			continue;
-		last->unstarted = false;
-		r = record_write(context, slot, &records.of[slot], error);
-		*ret = slot;
-	}
-	return r;
-}
-
-int activate_check_restart(struct context *context, struct error *error)
-{
-	AUTO_TEXT_LIST struct text_list blockers = { 0 };
-	AUTO_FREE char *text = NULL;
-	int r;
-
-	r = context->machine->ops->restart_blockers(context->machine, &blockers, error);
-	if (r == 0 && blockers.count > 0)
-		r = join(&blockers, &text, error);
-	if (r < 0 || !text)
-		return r;
-	return error_set(error, ERROR_REFUSED, EBUSY,
-		"a restart is inhibited by %s. Everything is set for the next start: restart when "
-		"that is done (or --force)",
-		text);
-}
-
-int activate_restart(struct context *context, bool kexec, bool force, struct error *error)
-{
-	struct machine *machine = context->machine;
-	struct error why = { 0 };
-	enum slot slot;
-
-	if (kexec && activate_mark_started(context, &slot, &why) < 0)
-		report_warning(&context->observer.report,
-			"It is not noted that the kexec begins (%s): if it fails, it counts as not "
-			"started",
-			why.text);
-	return machine->ops->restart(machine, kexec ? MACHINE_KEXEC : MACHINE_REBOOT, force, error);
-}
-
-/* What the user has to call, if not the machine is restarted at once. */
-static void name_command(struct context *context, struct bistable_result *result)
-{
-	bool kexec = result->activation == BISTABLE_ACTIVATE_KEXEC;
-	struct machine_init init = { 0 };
-
-	context->machine->ops->init(context->machine, &init);
-	if (!init.systemd)
-		return;
-	result->command = kexec ? "systemctl kexec" : "systemctl reboot";
-	result->reboot_is_kexec = kexec && init.version >= REBOOT_IS_KEXEC;
-}
-
 int activate_slot(struct context *context, enum slot slot, struct record *record,
 	enum bistable_activation how, const struct uki *uki, struct bistable_result *result,
 	struct error *error)
@@ -380,7 +310,7 @@ int activate_slot(struct context *context, enum slot slot, struct record *record
 		return r;
 	result->activation = kexec ? BISTABLE_ACTIVATE_KEXEC : BISTABLE_ACTIVATE_REBOOT;
 	result->fallback = TAKE(fallback);
-	name_command(context, result);
+	restart_name_command(context, result);
 	return 0;
 }
 

@@ -50,13 +50,7 @@ int activate_other(struct context *context, enum bistable_activation how, bool b
 	struct bistable_result *result, struct error *error);
 
 /**
- * The machine goes down for the staged kernel: from here on the attempt counts as started. *ret:
- * whose it is; SLOT_NONE: nothing is staged, or this boot chose nothing.
+ * Whether what `how` asks for can be done here: kexec-only fails now rather than when the slot is
+ * written, as far as the slot does not matter.
  */
-int activate_mark_started(struct context *context, enum slot *ret, struct error *error);
-
-/** ERROR_REFUSED with who and why, if inhibitors forbid a restart at the moment. */
-int activate_check_restart(struct context *context, struct error *error);
-
-/** Restarts the machine, into the staged kernel or by the firmware. `force`: whoever forbids it. */
-int activate_restart(struct context *context, bool kexec, bool force, struct error *error);
+int activate_check(struct context *context, enum bistable_activation how, struct error *error);

@@ -87,29 +87,31 @@ int context_open(struct context *context, bool required, char **ret_why, struct 
 	return boot_firmware_new(&settings, &context->boot, error);
 }
 
-int context_look(struct context *context, struct error *error)
+static int open_and_lock(struct context *context, bool wait, bool make, struct error *error)
 {
+	struct machine *machine = context->machine;
 	AUTO_FREE char *clash = NULL;
 	int r;
 
 	r = context_open(context, true, NULL, error);
 	if (r == 0)
-		r = context->machine->ops->esp_clash(
-			context->machine, context->esp, context->config.folder, &clash, error);
+		r = machine->ops->esp_clash(
+			machine, context->esp, context->config.folder, &clash, error);
 	if (r == 0 && clash)
 		r = error_set(error, ERROR_REFUSED, ENOTUNIQ, MACHINE_CLASH, clash);
-	return r;
+	return r < 0 ? r
+		     : machine->ops->lock(machine, context->esp, context->config.folder, wait, make,
+			     &context->lock, error);
 }
 
 int context_begin(struct context *context, bool wait, struct error *error)
 {
-	int r;
+	return open_and_lock(context, wait, true, error);
+}
 
-	r = context_look(context, error);
-	if (r < 0)
-		return r;
-	return context->machine->ops->lock(context->machine, context->esp, context->config.folder,
-		wait, &context->lock, error);
+int context_rehearse(struct context *context, struct error *error)
+{
+	return open_and_lock(context, false, false, error);
 }
 
 void context_close(struct context *context)

@@ -64,16 +64,13 @@ void context_free(struct context *context);
 int context_open(struct context *context, bool required, char **ret_why, struct error *error);
 
 /**
- * context_open() for an operation that writes, or says what it would write: refused when names on
- * the way to the boot files, or among them, are not the only ones (struct machine_ops, esp_clash).
- */
-int context_look(struct context *context, struct error *error);
-
-/**
- * context_look() and the lock. `wait` false: ERROR_BUSY at once when another operation holds it.
- * Both last until context_close().
+ * context_open() and the lock. `wait` false: ERROR_BUSY at once when another operation holds it.
+ * Both last until context_close(). Refused when names on the way to the boot files, or among them,
+ * are not the only ones (struct machine_ops, esp_clash).
  */
 int context_begin(struct context *context, bool wait, struct error *error);
+/** The same for an operation that changes nothing: the folder that is locked is not made. */
+int context_rehearse(struct context *context, struct error *error);
 /** Releases the lock, the backend and the ESP. */
 void context_close(struct context *context);
 

@@ -7,9 +7,6 @@
 struct context;
 struct error;
 
-/** Looks at everything without changing anything. What cannot be read is a note. */
-int inspect_status(struct context *context, struct bistable_status **ret, struct error *error);
-
 /** Looks into a UKI at a path, URL or "-". SLOT_NONE leaves the command line unbound. */
 int inspect_uki(struct context *context, const char *file, enum slot slot,
 	struct bistable_uki **ret, struct error *error);

@@ -4,15 +4,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
 #include "engine/activate.h"
 #include "engine/context.h"
 #include "engine/install_private.h"
+#include "engine/origin.h"
 #include "engine/receipt.h"
 #include "engine/removable.h"
 #include "engine/stream.h"
@@ -32,6 +33,7 @@ static void install_done(struct install *install)
 	records_done(&install->records);
 	startable_done(&install->startable);
 	text_list_done(&install->headers);
+	free(install->origin);
 }
 
 #define AUTO_INSTALL CLEANUP(install_done)
@@ -72,7 +74,9 @@ static int check_running(struct install *install, struct error *error)
 			"slot %c is running and marked bad; installing would overwrite the other "
 			"one, which is what starts instead. Roll back first (or --force)",
 			slot_letter(install->running));
-	if (running->readable && running->state.confirmed && !record_open_attempt(running, boot_id))
+	/* A repair may be made from a slot that was gone back to, if it was confirmed once. */
+	if (running->readable && running->state.confirmed
+		&& (install->repair || !record_open_attempt(running, boot_id)))
 		return 0;
 	if (!running->readable)
 		return error_set(error, ERROR_REFUSED, EPERM,
@@ -103,18 +107,9 @@ struct trust_settings install_trust(const struct install *install)
 	};
 }
 
-/* Where a slot that is to be repaired came from, unless somebody knows better. */
-static const char *find_source(const struct install *install)
-{
-	const struct record *record = &install->records.of[install->slot];
-
-	return install->options->source ? install->options->source : record->state.source;
-}
-
 static int check_repair(struct install *install, struct error *error)
 {
 	const struct record *record = &install->records.of[install->slot];
-	const char *source = find_source(install);
 
 	if (!install->repair)
 		return 0;
@@ -122,11 +117,14 @@ static int check_repair(struct install *install, struct error *error)
 		return error_set(error, ERROR_NOTHING, ENOENT,
 			"slot %c holds nothing that could be repaired: install into it",
 			slot_letter(install->slot));
-	if (!source || (!install->options->source && !strchr(source, '/')))
-		return error_set(error, ERROR_USAGE, EINVAL,
-			"where slot %c came from is not recorded: name the bundle",
-			slot_letter(install->slot));
-	return 0;
+	return install->options->source ? 0
+					: origin_find(install->context, install->slot,
+						&record->state, &install->origin, error);
+}
+
+static const char *source_of(const struct install *install)
+{
+	return install->origin ? install->origin : install->options->source;
 }
 
 /* Whether the record is of the payloads that the bundle brings. */
@@ -204,8 +202,7 @@ static int open_bundle(struct install *install, struct error *error)
 			return r;
 	}
 	install->source_options = context_source_options(install->context, &install->headers);
-	return fetcher_open(
-		find_source(install), &install->source_options, &install->fetcher, error);
+	return fetcher_open(source_of(install), &install->source_options, &install->fetcher, error);
 }
 
 int install_check_size(
@@ -291,11 +288,21 @@ static const char *version(const struct install *install)
 	return manifest->version ? manifest->version : install->boot.version;
 }
 
+/* For status to tell; who is believed is decided anew each time. */
+static int note_signer(const struct install *install, struct state *state, struct error *error)
+{
+	const struct trust *trust = &install->chunked.trust;
+
+	if (!trust->verified)
+		return 0;
+	memcpy(state->signer_sha256, trust->signer.fingerprint, sizeof(state->signer_sha256));
+	return set_text(&state->signer, trust->signer.subject, error);
+}
+
 /* A fresh record: attempts, confirmation and "bad" belong to what was in the slot before. */
 static int fresh_record(struct install *install, struct record *record, struct error *error)
 {
 	struct state *old = &record->state, fresh;
-	char *source;
 	int r;
 
 	if (install->keeps) {
@@ -311,14 +318,14 @@ static int fresh_record(struct install *install, struct record *record, struct e
 			old->has_removable ? old->removable_sha256 : old->boot_file.sha256,
 			SHA256_SIZE);
 	}
-	/* Not as the fetching process says: what it read may have taken it over. */
-	source = source_display(find_source(install));
 	state_done(old);
 	*old = fresh;
-	old->source = source;
-	if (!source)
-		return error_memory(error);
-	r = set_text(&record->state.version, version(install), error);
+	/* Not as the fetching process says: what it read may have taken it over. */
+	r = origin_keep(install->context, install->slot, source_of(install), old, error);
+	if (r == 0)
+		r = set_text(&record->state.version, version(install), error);
+	if (r == 0)
+		r = note_signer(install, old, error);
 	record->state.epoch = (int64_t)install->chunked.manifest.epoch;
 	record->state.created = install->chunked.manifest.created;
 	return r;
@@ -370,6 +377,8 @@ static int rename_record(struct install *install, struct record *record, struct 
 	int r;
 
 	r = set_text(&record->state.version, version(install), error);
+	if (r == 0)
+		r = note_signer(install, &record->state, error);
 	record->state.epoch = (int64_t)install->chunked.manifest.epoch;
 	record->state.created = install->chunked.manifest.created;
 	return r < 0 ? r : record_write(install->context, install->slot, record, error);
@@ -458,6 +467,23 @@ static int describe_signer(struct install *install, struct error *error)
 	return set_text(&result->signer, trust->signer.subject, error);
 }
 
+/* What would fail at the end, when everything has been fetched and written. */
+static int check_means(const struct install *install, struct error *error)
+{
+	struct context *context = install->context;
+	struct esp_space space;
+	int r;
+
+	r = context->boot->ops->check(context->boot, error);
+	if (r == 0)
+		r = context->machine->ops->esp_space(context->machine, context->esp, &space, error);
+	if (r == 0 && space.read_only && !context->config.esp_remount)
+		return error_failed(error, EROFS,
+			"the EFI System Partition is mounted read-only; mount it writable, or set "
+			"[esp] remount = yes");
+	return r < 0 ? r : activate_check(context, install->options->activation, error);
+}
+
 static int run(struct install *install, struct error *error)
 {
 	struct context *context = install->context;
@@ -467,7 +493,7 @@ static int run(struct install *install, struct error *error)
 	r = choose_slot(install, error);
 	/* A dry run writes nothing: no lock file's folder either. */
 	if (r == 0)
-		r = install->options->dry_run ? context_look(context, error)
+		r = install->options->dry_run ? context_rehearse(context, error)
 					      : context_begin(context, false, error);
 	/* New boot entries need its place: told now rather than halfway. */
 	if (r == 0)
@@ -475,6 +501,8 @@ static int run(struct install *install, struct error *error)
 			context->machine, context->esp, &place, error);
 	if (r == 0)
 		context->boot->force = install->options->force;
+	if (r == 0)
+		r = check_means(install, error);
 	if (r == 0)
 		r = records_read(context, &install->records, error);
 	if (r == 0)
@@ -501,14 +529,6 @@ static int run(struct install *install, struct error *error)
 	return r < 0 ? r : set_text(&install->result->version, version(install), error);
 }
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 static int start(struct context *context, const struct bistable_install_options *options,
 	bool repair, struct bistable_result *result, struct error *error)
 {
@@ -522,7 +542,7 @@ static int start(struct context *context, const struct bistable_install_options 
 		.slot = SLOT_NONE,
 		.repair = repair,
 	};
-	double began = seconds();
+	const uint64_t began = clock_ms();
 	int r;
 
 	(void)open;
@@ -531,7 +551,7 @@ static int start(struct context *context, const struct bistable_install_options 
 		result->fetched = fetcher_received(install.fetcher);
 		result->requests = fetcher_requests(install.fetcher);
 	}
-	result->seconds = seconds() - began;
+	result->seconds = (double)(clock_ms() - began) / 1000;
 	return r;
 }
 

@@ -32,6 +32,7 @@ struct install {
 	enum slot slot;    /* the target */
 	struct records records;
 	struct startable startable; /* the running slot */
+	char *origin; /* of a repair: where the slot came from; NULL: the options say; owned */
 	struct text_list headers;
 	struct source_options source_options;
 	struct fetcher *fetcher;

@@ -183,7 +183,7 @@ void receipt_keep_map(struct context *context, enum slot slot, struct span map)
 	if (path && machine->ops->file_read(machine, path, MAP_SIZE_MAX, &present, NULL) == 0
 		&& span_equal(map, span_of(&present)))
 		return;
-	if (path && machine->ops->file_replace(machine, path, map, &why) < 0)
+	if (path && machine->ops->file_replace(machine, path, map, false, &why) < 0)
 		report_note(&context->observer.report,
 			"The next install has to scan this slot, since its chunk map is not kept: "
 			"%s",

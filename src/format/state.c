@@ -238,9 +238,27 @@ static int read_flags(const json_t *root, struct state *state, struct error *err
 	if (r == 0)
 		r = read_bool(root, "duplicates_removed", &state->duplicates_removed, error);
 	if (r == 0)
+		r = read_bool(root, "source_private", &state->source_private, error);
+	if (r == 0)
 		r = read_count(root, "confirmation", &state->confirmation, error);
 	if (r == 0)
 		r = read_count(root, "repairs", &state->repairs, error);
+	return r;
+}
+
+static int read_signer(const json_t *root, struct state *state, struct error *error)
+{
+	const json_t *item = json_object_get(root, "signer");
+	const char *digest = json_string_value(json_object_get(item, "sha256"));
+	uint8_t bytes[32];
+	int r;
+
+	if (!item)
+		return 0;
+	if (!digest || !text_unhex(digest, bytes, sizeof(bytes)))
+		return bad_key("signer", "a certificate's subject and digest", error);
+	r = read_text(item, "subject", &state->signer, error);
+	text_hex(bytes, sizeof(bytes), state->signer_sha256);
 	return r;
 }
 
@@ -284,6 +302,8 @@ static int read_state(const json_t *root, struct state *state, struct error *err
 		r = read_removable(root, state, error);
 	if (r == 0)
 		r = read_root_hash(root, state, error);
+	if (r == 0)
+		r = read_signer(root, state, error);
 	if (r == 0)
 		r = read_text(root, "version", &state->version, error);
 	if (r == 0)
@@ -406,6 +426,13 @@ static json_t *make_state(const struct state *state)
 		failed |= json_object_set_new(root, "version", make_text(state->version)) < 0;
 	if (state->source)
 		failed |= json_object_set_new(root, "source", make_text(state->source)) < 0;
+	if (state->source_private)
+		failed |= json_object_set_new(root, "source_private", json_true()) < 0;
+	if (state->signer)
+		failed |= json_object_set_new(root, "signer",
+				  json_pack("{s:o, s:s}", "subject", make_text(state->signer),
+					  "sha256", state->signer_sha256))
+			  < 0;
 	if (state->installed != 0)
 		failed |= json_object_set_new(root, "installed", json_integer(state->installed))
 			  < 0;
@@ -501,5 +528,6 @@ void state_done(struct state *state)
 {
 	free(state->version);
 	free(state->source);
+	free(state->signer);
 	*state = (struct state){ 0 };
 }

@@ -41,11 +41,15 @@ struct state_attempt {
  */
 struct state {
 	bool complete;
-	char *version;     /* owned; NULL: unknown */
-	char *source;      /* owned; NULL: unknown */
-	int64_t installed; /* seconds since the epoch; 0: unknown */
-	int64_t epoch;     /* of the bundle; 0: none, or not known */
-	int64_t created;   /* when the bundle was made, seconds since the epoch; 0: unknown */
+	char *version; /* owned; NULL: unknown */
+	char *source;  /* as it was given, or without what may be secret; owned; NULL: unknown */
+	bool source_private; /* the latter: the whole is kept elsewhere */
+	char *signer; /* subject of the certificate, as verified by the install; owned; NULL: none
+		       */
+	char signer_sha256[65]; /* of the certificate; "": none */
+	int64_t installed;      /* seconds since the epoch; 0: unknown */
+	int64_t epoch;          /* of the bundle; 0: none, or not known */
+	int64_t created;        /* when the bundle was made, seconds since the epoch; 0: unknown */
 	struct state_content payloads[STATE_PAYLOADS_MAX];
 	size_t payload_count;
 	bool has_boot_file;

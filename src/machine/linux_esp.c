@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -20,10 +19,6 @@
 /* Bytes that are read and hashed at once. */
 #define HASH_STEP (64u << 10)
 
-struct machine_lock {
-	int fd;
-};
-
 /* The kernel turns a damaged FAT read-only by itself; the mount as such is then still writable. */
 static bool is_read_only_by_damage(const struct root_dir *root, const struct esp *esp)
 {
@@ -37,8 +32,7 @@ static bool is_read_only_by_damage(const struct root_dir *root, const struct esp
 	return entry && entry->device == status.st_dev && !entry->read_only;
 }
 
-/* Remounts a read-only ESP for a write, where that is allowed. */
-static int make_writable(struct machine *machine, struct esp *esp, struct error *error)
+int esp_make_writable(struct machine *machine, struct esp *esp, struct error *error)
 {
 	const struct root_dir *root = &linux_machine_of(machine)->root;
 	struct statvfs status;
@@ -207,7 +201,7 @@ int linux_esp_replace(struct machine *machine, struct esp *esp, const char *path
 		return error_failed(error, EINVAL,
 			"\"%s\" on the ESP shall not be empty: an empty file counts as absent",
 			path);
-	r = make_writable(machine, esp, error);
+	r = esp_make_writable(machine, esp, error);
 	if (r == 0)
 		r = esp_walk(esp, path, ESP_CREATE, &folder, &name, error);
 	if (r < 0)
@@ -233,7 +227,7 @@ int linux_esp_remove(
 		return r;
 	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 		return 0; /* without remounting for nothing */
-	r = make_writable(machine, esp, error);
+	r = esp_make_writable(machine, esp, error);
 	if (r < 0)
 		return r;
 	return vfat_remove(
@@ -282,53 +276,4 @@ void linux_esp_close(struct machine *machine, struct esp *esp)
 		mount_set_read_only(esp->directory, true);
 	}
 	esp_free(esp);
-}
-
-static int lock_failed(const char *folder, int number, struct error *error)
-{
-	if (number == EWOULDBLOCK)
-		return error_set(error, ERROR_BUSY, number,
-			"another install is running (it holds the lock on %s of the ESP); wait "
-			"until it is done",
-			folder);
-	if (number == EINTR)
-		return error_failed(error, number,
-			"interrupted while waiting for the lock on %s of the ESP", folder);
-	return error_failed(
-		error, number, "cannot lock %s on the ESP: %s", folder, strerror(number));
-}
-
-int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
-	struct machine_lock **ret, struct error *error)
-{
-	AUTO_FREE struct machine_lock *lock = malloc(sizeof(*lock));
-	AUTO_CLOSE int fd = -1;
-	int r = esp_walk(esp, folder, ESP_CHANGE, &fd, NULL, error);
-
-	if (!lock)
-		return error_memory(error);
-	if (r == -ENOENT) {
-		r = make_writable(machine, esp, error);
-		if (r == 0)
-			r = esp_walk(esp, folder, ESP_CREATE, &fd, NULL, error);
-	}
-	if (r < 0)
-		return r;
-	/* A signal ends the waiting. */
-	if (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0)
-		return lock_failed(folder, errno, error);
-	if (error)
-		*error = (struct error){ 0 };
-	lock->fd = take_fd(&fd);
-	*ret = TAKE(lock);
-	return 0;
-}
-
-void linux_unlock(struct machine *machine, struct machine_lock *lock)
-{
-	(void)machine;
-	if (!lock)
-		return;
-	close(lock->fd); /* and with it the flock */
-	free(lock);
 }

@@ -55,3 +55,6 @@ int esp_walk(struct esp *esp, const char *path, enum esp_walk how, int *ret_fold
 	struct error *error);
 /** Sets the error for what cannot be opened or listed on the way to `path`. Returns -number. */
 int esp_folder_failed(const char *path, int number, struct error *error);
+
+/** Remounts a read-only ESP for a write, where that is allowed. -EROFS. */
+int esp_make_writable(struct machine *machine, struct esp *esp, struct error *error);

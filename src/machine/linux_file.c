@@ -15,6 +15,7 @@
 
 #define FOLDER_MODE 0755
 #define FILE_MODE   0644
+#define SECRET_MODE 0600
 
 static int failed(const struct root_dir *root, const char *what, const char *path, int number,
 	struct error *error)
@@ -89,7 +90,7 @@ static int write_all(int fd, struct span content)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-static int replace(const struct root_dir *root, const char *path, struct span content)
+static int replace(const struct root_dir *root, const char *path, struct span content, mode_t mode)
 {
 	AUTO_CLOSE int folder = open_folder(root, path, true), fd = -1;
 	const char *name = strrchr(path, '/') + 1;
@@ -100,9 +101,9 @@ static int replace(const struct root_dir *root, const char *path, struct span co
 		return folder;
 	if (snprintf(fresh, sizeof(fresh), "%s" MACHINE_NEW_SUFFIX, name) >= (int)sizeof(fresh))
 		return -ENAMETOOLONG;
-	fd = openat(
-		folder, fresh, O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-	if (fd < 0)
+	fd = openat(folder, fresh, O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, mode);
+	/* One that was left over may be readable by more. */
+	if (fd < 0 || (mode == SECRET_MODE && fchmod(fd, mode) < 0))
 		return -errno;
 	r = write_all(fd, content);
 	if (r == 0 && renameat(folder, fresh, folder, name) < 0)
@@ -114,11 +115,11 @@ static int replace(const struct root_dir *root, const char *path, struct span co
 	return r;
 }
 
-int linux_file_replace(
-	struct machine *machine, const char *path, struct span content, struct error *error)
+int linux_file_replace(struct machine *machine, const char *path, struct span content, bool secret,
+	struct error *error)
 {
 	const struct root_dir *root = &linux_machine_of(machine)->root;
-	int r = replace(root, path, content);
+	int r = replace(root, path, content, secret ? SECRET_MODE : FILE_MODE);
 
 	return r < 0 ? failed(root, "write", path, -r, error) : 0;
 }

@@ -315,8 +315,8 @@ int mount_set_read_only(int directory, bool read_only);
 
 int linux_file_read(struct machine *machine, const char *path, size_t max, struct buffer *ret,
 	struct error *error);
-int linux_file_replace(
-	struct machine *machine, const char *path, struct span content, struct error *error);
+int linux_file_replace(struct machine *machine, const char *path, struct span content, bool secret,
+	struct error *error);
 int linux_file_remove(struct machine *machine, const char *path, struct error *error);
 
 int linux_partition_open(struct machine *machine, const char *device, enum partition_mode mode,
@@ -356,7 +356,7 @@ int linux_esp_survey(
 int linux_esp_clash(struct machine *machine, struct esp *esp, const char *path, char **ret,
 	struct error *error);
 void linux_esp_close(struct machine *machine, struct esp *esp);
-int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
+int linux_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait, bool make,
 	struct machine_lock **ret, struct error *error);
 void linux_unlock(struct machine *machine, struct machine_lock *lock);
 

@@ -87,9 +87,12 @@ struct machine_ops {
 	/** Appends a whole file of at most `max` bytes. -ENOENT absent; -EFBIG. */
 	int (*file_read)(struct machine *machine, const char *path, size_t max, struct buffer *ret,
 		struct error *error);
-	/** Replaces or creates a file, durably, whole or not at all. Folders are made. */
+	/**
+	 * Replaces or creates a file, durably, whole or not at all. Folders are made. `secret`:
+	 * nobody but its owner can read it.
+	 */
 	int (*file_replace)(struct machine *machine, const char *path, struct span content,
-		struct error *error);
+		bool secret, struct error *error);
 	/** Absent is fine. */
 	int (*file_remove)(struct machine *machine, const char *path, struct error *error);
 	/** Wall clock, seconds since the epoch. */
@@ -189,9 +192,12 @@ struct machine_ops {
 	/** NULL is fine. */
 	void (*esp_close)(struct machine *machine, struct esp *esp);
 
-	/** flock on a folder of the ESP (made if missing). wait false: -EWOULDBLOCK when held. */
+	/**
+	 * flock on a folder of the ESP. wait false: ERROR_BUSY when held, with by whom. A missing
+	 * folder is made; make false: *ret is NULL then.
+	 */
 	int (*lock)(struct machine *machine, struct esp *esp, const char *folder, bool wait,
-		struct machine_lock **ret, struct error *error);
+		bool make, struct machine_lock **ret, struct error *error);
 	/** NULL is fine. */
 	void (*unlock)(struct machine *machine, struct machine_lock *lock);
 

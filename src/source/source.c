@@ -6,8 +6,11 @@
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "source/source_private.h"
 
 static const struct source_options defaults;
@@ -50,6 +53,16 @@ char *source_display(const char *spec)
 	if (source_is_url(spec))
 		return http_display_url(spec);
 	return strdup(strcmp(spec, "-") == 0 ? "standard input" : spec);
+}
+
+char *source_absolute(const char *spec)
+{
+	AUTO_FREE char *folder = NULL;
+
+	if (*spec == '/' || strcmp(spec, "-") == 0 || has_scheme(spec))
+		return strdup(spec);
+	folder = getcwd(NULL, 0);
+	return folder ? text_format("%s/%s", folder, spec) : strdup(spec);
 }
 
 int source_clone(struct source *source, struct source **ret, struct error *error)

@@ -74,6 +74,9 @@ struct source {
 	bool seekable; /* every position can be reached, and all of them show the same content */
 };
 
+/** `spec`, but a relative path made absolute. Owned by the caller; NULL when out of memory. */
+char *source_absolute(const char *spec);
+
 /**
  * `spec` as messages and records have it: without what may be a secret (credentials, query). Owned
  * by the caller. NULL: not a URL, or out of memory.

@@ -243,12 +243,12 @@ static int esp_clash(
 	return disk_of(machine)->plain.esp_clash(machine, esp, path, ret, error);
 }
 
-static int lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
+static int lock(struct machine *machine, struct esp *esp, const char *folder, bool wait, bool make,
 	struct machine_lock **ret, struct error *error)
 {
 	if (strikes(machine, DISK_LOOKS))
 		return fail(machine, "lock", error);
-	return disk_of(machine)->plain.lock(machine, esp, folder, wait, ret, error);
+	return disk_of(machine)->plain.lock(machine, esp, folder, wait, make, ret, error);
 }
 
 void failing_disk_attach(struct failing_disk *disk, struct sim *sim)

@@ -113,13 +113,14 @@ static int sim_file_read(struct machine *machine, const char *path, size_t max, 
 	return buffer_append(ret, file->data, file->size, error);
 }
 
-static int sim_file_replace(
-	struct machine *machine, const char *path, struct span content, struct error *error)
+static int sim_file_replace(struct machine *machine, const char *path, struct span content,
+	bool secret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 	char name[128];
 	int r = before_change(sim, error);
 
+	(void)secret;
 	if (r < 0)
 		return r;
 	sim_put_file(sim, on_disk(path, name), content);
@@ -435,11 +436,11 @@ static void sim_esp_close(struct machine *machine, struct esp *esp)
 }
 
 static int sim_lock(struct machine *machine, struct esp *esp, const char *folder, bool wait,
-	struct machine_lock **ret, struct error *error)
+	bool make, struct machine_lock **ret, struct error *error)
 {
 	struct sim *sim = sim_of(machine);
 
-	(void)esp, (void)folder, (void)wait;
+	(void)esp, (void)folder, (void)wait, (void)make;
 	if (sim->locked)
 		return error_set(error, ERROR_BUSY, EWOULDBLOCK, "locked");
 	sim->locked = true;

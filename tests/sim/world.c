@@ -23,7 +23,9 @@
 #include "engine/inspect.h"
 #include "engine/install.h"
 #include "engine/repair.h"
+#include "engine/restart.h"
 #include "engine/slotcheck.h"
+#include "engine/status.h"
 #include "format/cmdline.h"
 #include "format/devicepath.h"
 #include "format/verity.h"
@@ -502,7 +504,7 @@ enum slot world_mark_started(struct sim *sim)
 	struct error error = { 0 };
 	enum slot slot;
 
-	world_ok(activate_mark_started(context, &slot, &error), &error);
+	world_ok(restart_mark_started(context, &slot, &error), &error);
 	return slot;
 }
 
@@ -522,7 +524,7 @@ struct bistable_status *world_status(struct sim *sim)
 	struct bistable_status *status = NULL;
 	struct error error = { 0 };
 
-	if (inspect_status(context, &status, &error) < 0)
+	if (status_read(context, &status, &error) < 0)
 		fail_msg("%s", error.text);
 	return status;
 }

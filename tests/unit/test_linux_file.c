@@ -69,7 +69,7 @@ static void replace(struct fixture *f, const char *path, const char *text)
 {
 	struct error error = { 0 };
 
-	if (linux_file_replace(f->machine, path, span_of_text(text), &error) < 0)
+	if (linux_file_replace(f->machine, path, span_of_text(text), false, &error) < 0)
 		fail_msg("%s", error.text);
 	assert_true(tree_holds(&f->tree, path + 1, text, strlen(text)));
 }
@@ -79,7 +79,7 @@ static void cannot_replace(struct fixture *f, const char *path, int number)
 	struct error error = { 0 };
 
 	assert_int_equal(
-		linux_file_replace(f->machine, path, span_of_text("new"), &error), -number);
+		linux_file_replace(f->machine, path, span_of_text("new"), false, &error), -number);
 	check_error(f, &error, number, "write", path);
 }
 
@@ -225,13 +225,41 @@ static void test_a_full_medium(void **state)
 	getrlimit(RLIMIT_FSIZE, &before);
 	limit = (struct rlimit){ .rlim_cur = 50000, .rlim_max = before.rlim_max };
 	setrlimit(RLIMIT_FSIZE, &limit);
-	r = linux_file_replace(f->machine, PATH, (struct span){ content, sizeof(content) }, &error);
+	r = linux_file_replace(
+		f->machine, PATH, (struct span){ content, sizeof(content) }, false, &error);
 	setrlimit(RLIMIT_FSIZE, &before);
 	signal(SIGXFSZ, SIG_DFL);
 	assert_int_equal(r, -EFBIG);
 	check_error(f, &error, EFBIG, "write", PATH);
 	assert_true(tree_holds(&f->tree, IN_TREE, "old", 3));
 	assert_false(tree_has(&f->tree, IN_TREE MACHINE_NEW_SUFFIX));
+}
+
+/* Its owner's alone, whatever lies in the way of it. */
+static void test_secret(void **state)
+{
+	static const char *const leftovers[] = { NULL, IN_TREE MACHINE_NEW_SUFFIX, IN_TREE };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < COUNT(leftovers); i++) {
+		struct error error = { 0 };
+		char path[200];
+		struct stat status;
+
+		if (leftovers[i])
+			tree_text(&f->tree, leftovers[i], "readable by all");
+		assert_int_equal(
+			linux_file_replace(f->machine, PATH, span_of_text("secret"), true, &error),
+			0);
+		snprintf(path, sizeof(path), "%s" PATH, f->tree.path);
+		assert_int_equal(stat(path, &status), 0);
+		assert_int_equal(status.st_mode & 07777, 0600);
+		assert_true(tree_holds(&f->tree, IN_TREE, "secret", 6));
+		/* What is none is for all. */
+		replace(f, PATH, "x");
+		assert_int_equal(stat(path, &status), 0);
+		assert_int_equal(status.st_mode & 0777, 0644);
+	}
 }
 
 static void test_remove(void **state)
@@ -269,7 +297,7 @@ static void test_links_stay_inside(void **state)
 	assert_int_equal(
 		linux_file_read(f->machine, "/var/lib/bistable/file", 100, &got, NULL), -ENOENT);
 	assert_int_equal(linux_file_remove(f->machine, "/var/lib/bistable/file", NULL), 0);
-	linux_file_replace(f->machine, "/var/lib/bistable/file", span_of_text("x"), NULL);
+	linux_file_replace(f->machine, "/var/lib/bistable/file", span_of_text("x"), false, NULL);
 	assert_true(tree_holds(&outside, "file", "outside", 7));
 	tree_remove(&outside);
 }
@@ -288,6 +316,7 @@ int main(void)
 		TEST(test_a_link_is_not_followed),
 		TEST(test_what_cannot_be_replaced),
 		TEST(test_a_full_medium),
+		TEST(test_secret),
 		TEST(test_remove),
 		TEST(test_links_stay_inside),
 	};

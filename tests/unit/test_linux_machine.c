@@ -342,8 +342,9 @@ static void test_esp_names(void **state)
 
 	/* One lock, however it is spelled. */
 	assert_int_equal(
-		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &first, &f.error), 0);
-	assert_int_equal(f.ops->lock(f.machine, f.esp, "/efi/Metropolis", false, &second, &f.error),
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, true, &first, &f.error), 0);
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/efi/Metropolis", false, true, &second, &f.error),
 		-EWOULDBLOCK);
 	f.ops->unlock(f.machine, first);
 
@@ -438,8 +439,8 @@ static void test_esp_clash_is_not_written(void **state)
 	assert_int_equal(
 		f.ops->esp_replace(f.machine, f.esp, "/EFI/OTHER/x", span_of_text("x"), &f.error),
 		-ENOTUNIQ);
-	assert_int_equal(
-		f.ops->lock(f.machine, f.esp, "/EFI/other", false, &lock, &f.error), -ENOTUNIQ);
+	assert_int_equal(f.ops->lock(f.machine, f.esp, "/EFI/other", false, true, &lock, &f.error),
+		-ENOTUNIQ);
 	assert_true(tree_holds(&f.tree, "efi/EFI/metropolis/BOOT-A.EFI", "upper", 5));
 	assert_true(tree_holds(&f.tree, "efi/EFI/metropolis/boot-a.efi", "lower", 5));
 	assert_int_equal(count_fds(), fds);
@@ -478,14 +479,15 @@ static void test_lock(void **state)
 	open_esp(&f);
 	fds = count_fds();
 	assert_int_equal(
-		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &first, &f.error), 0);
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, true, &first, &f.error), 0);
 	assert_int_equal(f.error.kind, ERROR_NONE); /* though the folder was missing */
-	assert_int_equal(f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, &second, &f.error),
+	assert_int_equal(
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", false, true, &second, &f.error),
 		-EWOULDBLOCK);
 	assert_int_equal(f.error.kind, ERROR_BUSY);
 	f.ops->unlock(f.machine, first);
 	assert_int_equal(
-		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", true, &second, &f.error), 0);
+		f.ops->lock(f.machine, f.esp, "/EFI/metropolis", true, true, &second, &f.error), 0);
 	f.ops->unlock(f.machine, second);
 	f.ops->unlock(f.machine, NULL);
 	assert_int_equal(count_fds(), fds);

@@ -24,6 +24,7 @@ static const char full_record[] = "{\n"
 				  "      \"boot_id\": \"5c3f1f3a-0000-4000-8000-000000000001\",\n"
 				  "      \"how\": \"kexec\",\n"
 				  "      \"outcome\": \"failed\",\n"
+				  "      \"started\": false,\n"
 				  "      \"time\": 1700000000\n"
 				  "    }\n"
 				  "  ],\n"
@@ -48,7 +49,13 @@ static const char full_record[] = "{\n"
 				  "  ],\n"
 				  "  \"removable_sha256\": \"" DIGEST "\",\n"
 				  "  \"repairs\": 2,\n"
+				  "  \"root_hash\": \"" DIGEST "\",\n"
+				  "  \"signer\": {\n"
+				  "    \"sha256\": \"" DIGEST "\",\n"
+				  "    \"subject\": \"CN=signer\"\n"
+				  "  },\n"
 				  "  \"source\": \"https://example.com/b.zip?a=\\\"1\\\"\",\n"
+				  "  \"source_private\": true,\n"
 				  "  \"version\": \"2026.11.1\"\n"
 				  "}\n";
 
@@ -95,6 +102,11 @@ static void test_full(void **unused)
 	assert_string_equal(record.attempts[0].how, "kexec");
 	assert_int_equal(record.attempts[0].time, 1700000000);
 	assert_int_equal(record.attempts[0].outcome, STATE_FAILED);
+	assert_true(record.attempts[0].unstarted);
+	assert_string_equal(record.root_hash, DIGEST);
+	assert_string_equal(record.signer, "CN=signer");
+	assert_string_equal(record.signer_sha256, DIGEST);
+	assert_true(record.source_private);
 	assert_string_equal(record.attempts[0].boot_id, "5c3f1f3a-0000-4000-8000-000000000001");
 	again = format(&record);
 	assert_string_equal(again, full_record);
@@ -245,6 +257,15 @@ static const char *const refused_records[] = {
 	       "," PAYLOAD "," PAYLOAD "," PAYLOAD "]"),
 	RECORD("\"boot_file\": 1"),
 	RECORD("\"boot_file\": {\"size\": 1}"),
+	RECORD("\"root_hash\": \"\""),
+	RECORD("\"root_hash\": \"abc\""),
+	RECORD("\"root_hash\": 7"),
+	RECORD("\"root_hash\": \"" DIGEST DIGEST "00\""),
+	RECORD("\"source_private\": 1"),
+	RECORD("\"signer\": \"CN=signer\""),
+	RECORD("\"signer\": {\"subject\": \"CN=signer\"}"),
+	RECORD("\"signer\": {\"subject\": 7, \"sha256\": \"" DIGEST "\"}"),
+	ATTEMPT("\"boot_id\": \"\", \"outcome\": \"failed\", \"started\": 0"),
 	RECORD("\"boot_file\": {\"size\": -1, \"sha256\": \"" DIGEST "\"}"),
 	RECORD("\"boot_file\": {\"size\": 1.0, \"sha256\": \"" DIGEST "\"}"),
 	RECORD("\"boot_file\": {\"size\": 9223372036854775808, \"sha256\": \"" DIGEST "\"}"),
