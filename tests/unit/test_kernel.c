@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "format/kernel.h"
+#include "format/pe.h"
 #include "make_uki.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -84,6 +85,42 @@ static void test_truncated(void **state)
 	assert_int_equal(kernel_parse(span_of(&file), &kernel, NULL), 0);
 }
 
+/* What systemd-stub has the firmware load, or enters by the handover protocol. */
+static void test_stub(void **state)
+{
+	static const struct {
+		const char *text; /* NULL: it is started */
+		size_t offset;
+		uint32_t value;
+	} rows[] = {
+		{ NULL, 0x238, 100 },
+		{ "no EFI program (CONFIG_EFI_STUB)", 0, 0 },
+		{ "no EFI program (CONFIG_EFI_STUB)", MAKE_PE_OFFSET, 0 },
+		{ "for machine type 0x014c", MAKE_PE_OFFSET + 4, 0x0001014c },
+		{ "PE subsystem 3", MAKE_PE_OFFSET + 24 + 68, 3 },
+		{ "could not load the kernel in .linux: PE SizeOfImage is 0x0",
+			MAKE_PE_OFFSET + 24 + 56, 0 },
+		{ "entry point 0x0", MAKE_PE_OFFSET + 24 + 16, 0 },
+		/* Older than Linux 5.8: its PE headers are not looked at. */
+		{ NULL, MAKE_PE_OFFSET + 24 + 44, 0 },
+		{ "no EFI handover protocol", 0x234, 0x00370001 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		AUTO_BUFFER struct buffer file = make_kernel(&(struct make_kernel){ .size = 8192 });
+		struct error error = { 0 };
+		int r;
+
+		if (rows[i].offset == 0x234)
+			put_le16(file.data + MAKE_PE_OFFSET + 24 + 44, 0);
+		put_le32(file.data + rows[i].offset, rows[i].value);
+		r = kernel_check_stub(span_of(&file), PE_MACHINE_NATIVE, &error);
+		if (rows[i].text ? r != -EBADMSG || !strstr(error.text, rows[i].text) : r < 0)
+			fail_msg("row %zu: %d '%s'", i, r, error.text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -91,6 +128,7 @@ int main(void)
 		cmocka_unit_test(test_old_setup_sects),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_stub),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
