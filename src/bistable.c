@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/slot.h"
 #include "engine/activate.h"
 #include "engine/confirm.h"
@@ -103,7 +104,9 @@ int bistable_open(
 		.cancelled = on_cancelled,
 		.context = bistable,
 	};
-	r = machine_linux_new(options->root, &machine, &why);
+	r = limits_check_stack(&why);
+	if (r == 0)
+		r = machine_linux_new(options->root, &machine, &why);
 	if (r == 0)
 		r = context_new(machine, options->config, &observer, &bistable->context, &why);
 	if (r < 0)

@@ -326,6 +326,10 @@ bool bistable_compression_from_name(const char *name, enum bistable_compression 
 
 #define BISTABLE_LEVEL_DEFAULT INT32_MIN
 
+/** Seconds since 1970: a clock that says less (2026-01-01) is wrong, for this did not exist then.
+ */
+#define BISTABLE_EXISTS_SINCE 1767225600
+
 struct bistable_bundle_options {
 	const char *uki;          /* path */
 	const char *image;        /* path */

@@ -6,6 +6,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
+
+/* Which of this process's limits it was, where there is one: nobody guesses it. */
+static void append_limit(struct error *error)
+{
+	char limit[LIMITS_TEXT_MAX];
+	size_t used = strlen(error->text);
+
+	if (error->number != EMFILE && error->number != ENOMEM)
+		return;
+	limits_explain(error->number, limit);
+	if (!strstr(error->text, limit))
+		snprintf(error->text + used, sizeof(error->text) - used, "%s", limit);
+}
+
 int error_set(struct error *error, enum error_kind kind, int number, const char *format, ...)
 {
 	va_list arguments;
@@ -20,6 +35,7 @@ int error_set(struct error *error, enum error_kind kind, int number, const char 
 	va_start(arguments, format);
 	vsnprintf(error->text, sizeof(error->text), format, arguments);
 	va_end(arguments);
+	append_limit(error);
 	return -number;
 }
 

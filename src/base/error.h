@@ -22,7 +22,8 @@ struct error {
 
 /**
  * Fills *error (which may be NULL) with a message that says what, where (file, variable, offset,
- * URL), why and what to do. `number` is a positive errno; 0 counts as EIO.
+ * URL), why and what to do. `number` is a positive errno; 0 counts as EIO. Behind EMFILE and ENOMEM
+ * it names the limit that this process has (base/limits.h).
  * Returns -number, so that callers can `return error_set(…)`.
  */
 int error_set(struct error *error, enum error_kind kind, int number, const char *format, ...)

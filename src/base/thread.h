@@ -8,8 +8,8 @@
 struct error;
 
 /**
- * Starts a thread that takes no signals: they are for the thread that the program began with.
- * 0, or -EAGAIN and the like.
+ * Starts a thread that takes no signals: they are for the thread that the program began with. Its
+ * stack has 512 KiB. 0, -EAGAIN (too many of them), -ENOMEM.
  */
 int thread_start(pthread_t *ret, void *(*run)(void *opaque), void *opaque, struct error *error);
 

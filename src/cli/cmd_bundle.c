@@ -158,7 +158,12 @@ static int default_created(struct cli *cli, struct bistable_error *error)
 		return 0;
 	if (!text || !*text) {
 		cli->bundle.created = time(NULL);
-		return 0;
+		if (cli->bundle.created >= BISTABLE_EXISTS_SINCE)
+			return 0;
+		return cli_usage_error(error,
+			"the clock is wrong (%lld seconds since 1970): set it, or say when the "
+			"bundle was made with --created=TIME",
+			(long long)cli->bundle.created);
 	}
 	cli->bundle.created = strtoll(text, &end, 10);
 	if (*end || cli->bundle.created < 0)

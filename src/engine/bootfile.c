@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "crypto/sha256.h"
 #include "engine/context.h"
@@ -262,11 +263,16 @@ int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 	AUTO_FREE char *leftover = text_format("%s" MACHINE_NEW_SUFFIX, path);
 	struct machine *machine = context->machine;
 	struct esp_space space;
-	char need[16], have[16];
+	char need[16], have[16], why[LIMITS_ERROR_MAX];
 	int r;
 
 	if (!leftover)
 		return error_memory(error);
+	text_size(size + SPACE_MARGIN, need);
+	if (size > limits_file_size())
+		return error_failed(error, EFBIG,
+			"the boot file needs %s and cannot be written: %s", need,
+			limits_strerror(EFBIG, why));
 	r = machine->ops->esp_space(machine, context->esp, &space, error);
 	if (r < 0)
 		return r;
@@ -278,7 +284,6 @@ int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 		*ret_remove_first = true;
 		return 0;
 	}
-	text_size(size + SPACE_MARGIN, need);
 	text_size(space.free, have);
 	return error_failed(error, ENOSPC,
 		"the EFI System Partition has %s free, but the boot file needs %s: remove what is "

@@ -50,7 +50,8 @@ int bootfile_read(struct context *context, struct fetcher *fetcher,
 
 /**
  * Whether the ESP has room for a boot file of `size` bytes beside the slot's present one, or
- * instead of it (*ret_remove_first). -ENOSPC with the figures.
+ * instead of it (*ret_remove_first). -ENOSPC with the figures; -EFBIG: this process may write none
+ * so large.
  */
 int bootfile_check_space(struct context *context, enum slot slot, uint64_t size,
 	bool *ret_remove_first, struct error *error);

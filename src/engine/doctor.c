@@ -14,6 +14,8 @@
 #include "engine/checklist.h"
 #include "engine/context.h"
 #include "engine/doctor_private.h"
+#include "engine/trust.h"
+#include "format/manifest.h"
 #include "machine/machine.h"
 
 DEFINE_CLEANUP(report_freep, struct bistable_report *, bistable_report_free)
@@ -88,6 +90,26 @@ static int check_running_slot(struct doctor *doctor, enum slot unused, struct er
 	return doctor_ok(doctor, error, "Slot %c runs.", slot_letter(doctor->running));
 }
 
+static int check_clock(struct doctor *doctor, enum slot unused, struct error *error)
+{
+	struct machine *machine = doctor->context->machine;
+	const struct record *running = doctor->running != SLOT_NONE
+					       ? &doctor->records.of[doctor->running]
+					       : NULL;
+	int64_t now = machine->ops->now(machine), earliest = trust_earliest(running);
+	char text[21] = "?", earliest_text[21] = "?";
+
+	(void)unused;
+	manifest_time_format(now, text);
+	manifest_time_format(earliest, earliest_text);
+	if (now >= earliest)
+		return doctor_ok(doctor, error, "The clock says %s.", text);
+	return doctor_warning(doctor,
+		"Set the clock, and look after its battery: until then no server's certificate is "
+		"valid, and bundles are judged as of the later time.",
+		error, "The clock says %s, but %s has passed.", text, earliest_text);
+}
+
 static int check_secure_boot(struct doctor *doctor, enum slot unused, struct error *error)
 {
 	struct machine *machine = doctor->context->machine;
@@ -159,6 +181,7 @@ static const struct {
 	int (*check)(struct doctor *doctor, enum slot slot, struct error *error);
 } rows[] = {
 	{ "Machine", "running-slot", SLOT_NONE, check_running_slot },
+	{ "Machine", "clock", SLOT_NONE, check_clock },
 	{ "Machine", "secure-boot", SLOT_NONE, check_secure_boot },
 	{ "Machine", "kexec", SLOT_NONE, check_kexec },
 	{ "Firmware", "variables", SLOT_NONE, doctor_check_firmware },

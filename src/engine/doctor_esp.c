@@ -160,6 +160,9 @@ int doctor_check_space(struct doctor *doctor, enum slot unused, struct error *er
 		return doctor_problem(doctor,
 			"Remove what is not needed there, or make the partition larger.", error,
 			"It has no room for a boot file like today's: %s.", why.text);
+	if (r == -EFBIG)
+		return doctor_problem(
+			doctor, "Raise it where installs run.", error, "%s.", why.text);
 	if (r < 0)
 		return cannot_read(doctor, why.text, error);
 	text_size(size, text);

@@ -406,6 +406,9 @@ static int complete(struct install *install, struct error *error)
 		return r;
 	state->complete = true;
 	state->installed = install->context->machine->ops->now(install->context->machine);
+	/* The bundle had been made by then, whatever the clock says. */
+	if (state->installed < state->created)
+		state->installed = state->created;
 	state->payloads[0] = install->boot.payload;
 	state->payloads[1] = install->system;
 	strcpy(state->payloads[1].role, "system");

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/report.h"
+#include "bistable/bistable.h"
 #include "engine/context.h"
 #include "engine/records.h"
 #include "format/manifest.h"
@@ -31,12 +32,26 @@ int trust_unsigned(
 		"with --allow-unsigned, or allow-unsigned = yes in [system] of the configuration");
 }
 
-/* A time that has certainly passed: the running system had been built by then. */
-static int64_t earliest(const struct trust_settings *settings)
+int64_t trust_earliest(const struct record *running)
 {
-	const struct record *running = settings->running;
+	int64_t created = running && running->readable ? running->state.created : 0;
 
-	return running && running->readable ? running->state.created : 0;
+	return created > BISTABLE_EXISTS_SINCE ? created : BISTABLE_EXISTS_SINCE;
+}
+
+/* Server certificates are judged by the clock alone: that may be why a download fails. */
+static void warn_of_clock(const struct context *context, const struct cms_policy *policy)
+{
+	char now[21] = "?", earliest[21] = "?";
+
+	if (policy->now >= policy->earliest)
+		return;
+	manifest_time_format(policy->now, now);
+	manifest_time_format(policy->earliest, earliest);
+	report_warning(&context->observer.report,
+		"The clock says %s, which is wrong; certificates are judged as of %s. Set the "
+		"clock, or look after its battery",
+		now, earliest);
 }
 
 static struct cms_policy make_policy(struct context *context, const struct trust_settings *settings)
@@ -44,7 +59,7 @@ static struct cms_policy make_policy(struct context *context, const struct trust
 	struct cms_policy policy = {
 		.check_purpose = context->config.check_purpose,
 		.now = context->machine->ops->now(context->machine),
-		.earliest = earliest(settings),
+		.earliest = trust_earliest(settings->running),
 	};
 
 	/* The clock may have been wrong then, too, but the bundle had been made. */
@@ -138,6 +153,8 @@ int trust_verify(struct context *context, const struct trust_settings *settings,
 		return r;
 	if (!keyring)
 		return without_keyring(context, settings, error);
+	if (!settings->taken)
+		warn_of_clock(context, &policy);
 	r = cms_verify(keyring, manifest, signature, &policy, &ret->signer, error);
 	ret->verified = r == 0;
 	return r;

@@ -24,6 +24,12 @@ struct trust_settings {
 	const struct record *taken;
 };
 
+/**
+ * A time that has certainly passed, in seconds since 1970: this program was written by then, and
+ * what `running` (NULL: nothing known) was installed from had been made.
+ */
+int64_t trust_earliest(const struct record *running);
+
 /** Who vouches for a bundle. Zero-initialised: nobody. */
 struct trust {
 	bool verified; /* the signature was, against the keyring */

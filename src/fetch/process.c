@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/limits.h"
 
 #define WAIT_STEP_NS 10000000L
 #define WAIT_STEPS   100
@@ -27,6 +28,8 @@ int process_start(void (*run)(void *opaque, int socket), void *opaque, int socke
 {
 	pid_t parent = getpid();
 	pid_t pid = fork();
+	char text[LIMITS_ERROR_MAX];
+	int number;
 
 	if (pid == 0) {
 		ignore_signals();
@@ -35,10 +38,11 @@ int process_start(void (*run)(void *opaque, int socket), void *opaque, int socke
 			run(opaque, socket);
 		_exit(0);
 	}
+	number = errno;
 	close(socket);
 	if (pid < 0)
-		return error_failed(
-			error, errno, "cannot start another process: %s", strerror(errno));
+		return error_failed(error, number, "cannot start another process: %s",
+			limits_strerror(number, text));
 	*ret = (struct process){ .pid = pid };
 	return 0;
 }

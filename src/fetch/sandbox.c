@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetch/sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -22,10 +24,13 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 
 #define NOBODY     65534 /* what systemd and Debian call nobody */
 #define FILES_MAX  256   /* open at once */
 #define MEMORY_MAX (512ul << 20)
+
+#define DESCRIPTORS_MAX (1u << 20) /* that one process may have: fs.nr_open's default */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* it needs much address space, and somewhere to report to */
@@ -50,6 +55,40 @@ static bool is_kept(const struct sandbox *sandbox, int fd)
 	return SANITIZED && fd == STDERR_FILENO;
 }
 
+/* Those that /proc lists; *ret_listed false: there is no /proc. */
+static int close_listed(int first, bool *ret_listed)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	uint64_t fd;
+
+	*ret_listed = folder != NULL;
+	while (folder && (entry = readdir(folder)))
+		if (text_to_u64(entry->d_name, INT_MAX, &fd) && (int)fd >= first
+			&& (int)fd != dirfd(folder))
+			close((int)fd);
+	return folder ? closedir(folder) : 0;
+}
+
+/* Linux before 5.9 has no close_range(), and some containers forbid it. */
+static int close_from(int first, struct error *error)
+{
+	struct rlimit files;
+	bool listed;
+
+	if (close_range((unsigned)first, ~0u, 0) == 0)
+		return 0;
+	if (close_listed(first, &listed) < 0)
+		return failed("closing files", error);
+	if (listed)
+		return 0;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return failed("getrlimit()", error);
+	for (rlim_t fd = (rlim_t)first; fd < files.rlim_max && fd < DESCRIPTORS_MAX; fd++)
+		close((int)fd);
+	return 0;
+}
+
 /* Nothing that comes later may take the place of the standard streams. */
 static int close_files(const struct sandbox *sandbox, struct error *error)
 {
@@ -67,15 +106,20 @@ static int close_files(const struct sandbox *sandbox, struct error *error)
 	for (int fd = STDERR_FILENO + 1; fd <= last; fd++)
 		if (!is_kept(sandbox, fd))
 			close(fd);
-	if (close_range((unsigned)last + 1, ~0u, 0) < 0)
-		return failed("close_range()", error);
-	return 0;
+	return close_from(last + 1, error);
 }
 
 /* --- who it is --- */
 
+/* At most `value`: less, where the hard limit is less, which nobody may raise. */
 static int limit(int resource, rlim_t value)
 {
+	struct rlimit now;
+
+	if (getrlimit(resource, &now) < 0)
+		return -1;
+	if (now.rlim_max < value)
+		value = now.rlim_max;
 	return setrlimit(resource, &(struct rlimit){ value, value });
 }
 
@@ -365,7 +409,7 @@ static int restrict_calls(const struct sandbox *sandbox, struct error *error)
 	if (r == 0)
 		return 0;
 	errno = r == -EINVAL ? ENOSYS : -r;
-	return failed("seccomp", error);
+	return failed("seccomp (CONFIG_SECCOMP_FILTER of the kernel)", error);
 }
 
 int sandbox_enter(const struct sandbox *sandbox, struct error *error)

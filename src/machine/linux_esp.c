@@ -158,11 +158,11 @@ int linux_esp_read_at(struct machine *machine, struct esp *esp, const char *path
 static int hash_file(int fd, const char *path, uint8_t *ret, struct error *error)
 {
 	AUTO_SHA256 struct sha256 *hash = NULL;
-	uint8_t part[HASH_STEP];
-	int r = sha256_new(&hash, error);
+	AUTO_FREE uint8_t *part = malloc(HASH_STEP);
+	int r = part ? sha256_new(&hash, error) : error_memory(error);
 
 	while (r == 0) {
-		ssize_t n = read(fd, part, sizeof(part));
+		ssize_t n = read(fd, part, HASH_STEP);
 
 		if (n < 0 && errno == EINTR)
 			continue;

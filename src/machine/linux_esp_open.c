@@ -46,17 +46,19 @@ static int open_failed(
 		root->text, path, strerror(number));
 }
 
-static bool holds_efi(int directory)
+/* -ENOENT: it does not. */
+static int holds_efi(int directory)
 {
 	AUTO_TEXT_LIST struct text_list names = { 0 };
 	const char *name = NULL, *other = NULL;
 	AUTO_CLOSE int fd = -1;
+	int r = directory_list(directory, &names);
 
-	if (directory_list(directory, &names) < 0)
-		return false;
+	if (r < 0)
+		return r;
 	fatname_find(&names, "EFI", &name, &other);
 	fd = openat(directory, name ? name : "EFI", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd >= 0;
+	return fd < 0 ? -errno : 0;
 }
 
 /* Under --root it is a folder. */
@@ -74,10 +76,14 @@ static int open_in_tree(
 	}
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		AUTO_CLOSE int fd = open_directory(root, places[i]);
+		int r = fd < 0 ? fd : holds_efi(fd);
 
-		if (fd == -EACCES)
+		if (r == -EACCES)
 			return open_failed(root, places[i], EACCES, error);
-		if (fd < 0 || !holds_efi(fd))
+		if (r == -EMFILE || r == -ENOMEM)
+			return error_failed(error, -r, "cannot open the ESP at %s%s: %s",
+				root->text, places[i], strerror(-r));
+		if (r < 0)
 			continue;
 		esp->directory = take_fd(&fd);
 		esp->where = text_format("%s%s", root->text, places[i]);

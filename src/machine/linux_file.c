@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "machine/linux_private.h"
 
 #define FOLDER_MODE 0755
@@ -121,7 +122,11 @@ int linux_file_replace(struct machine *machine, const char *path, struct span co
 	const struct root_dir *root = &linux_machine_of(machine)->root;
 	int r = replace(root, path, content, secret ? SECRET_MODE : FILE_MODE);
 
-	return r < 0 ? failed(root, "write", path, -r, error) : 0;
+	char text[LIMITS_ERROR_MAX];
+
+	return r < 0 ? error_failed(error, -r, "cannot write %s%s: %s", root->text, path,
+		       limits_strerror(-r, text))
+		     : 0;
 }
 
 int linux_file_remove(struct machine *machine, const char *path, struct error *error)

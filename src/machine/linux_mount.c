@@ -24,6 +24,11 @@ bool mount_is_fat(int fd)
 
 static int mount_failed(const char *node, int number, struct error *error)
 {
+	if (number == EPERM && geteuid() == 0)
+		return error_failed(error, EACCES,
+			"the ESP %s is not mounted, and this container may not mount it; mount it "
+			"outside and set [esp] mount",
+			node);
 	if (number == EPERM || number == EACCES)
 		return error_failed(error, EACCES,
 			"the ESP %s is not mounted, and mounting it needs root; run as root or "
@@ -39,9 +44,11 @@ static int mount_failed(const char *node, int number, struct error *error)
 			"mounting the ESP %s privately needs Linux 5.2; mount it and set [esp] "
 			"mount",
 			node);
-	return error_failed(error, number,
-		"cannot mount the ESP %s: %s; see the kernel log, check it with fsck.vfat", node,
-		strerror(number));
+	return error_failed(error, number, "cannot mount the ESP %s: %s; see the kernel log (%s)",
+		node, strerror(number),
+		number == EINVAL ? "the kernel may lack a character set, nls_cp437 or nls_ascii, "
+				   "or it is no FAT"
+				 : "check it with fsck.vfat");
 }
 
 /* Creates the superblock. 0 or -errno. */

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/thread.h"
 #include "machine/linux_partition.h"
 #include "machine/linux_private.h"
@@ -56,8 +57,10 @@ static int check_range(const struct partition *partition, const char *what, uint
 static int io_failed(const struct partition *partition, const char *what, uint64_t offset,
 	int number, struct error *error)
 {
+	char text[LIMITS_ERROR_MAX];
+
 	return error_failed(error, number, "cannot %s %s at offset %llu: %s%s", what,
-		partition->name, (unsigned long long)offset, strerror(number),
+		partition->name, (unsigned long long)offset, limits_strerror(number, text),
 		number == EIO ? "; the medium may be failing, see the kernel log" : "");
 }
 

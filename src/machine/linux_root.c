@@ -46,9 +46,10 @@ static int open_confined(int root, const char *path, int flags, mode_t mode)
 	do
 		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	while (fd < 0 && errno == EAGAIN && ++tries < LOOKUP_TRIES);
-	if (fd >= 0 || errno != ENOSYS)
+	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
 		return fd;
-	/* Before Linux 5.6: links are followed wherever they lead, but no path may climb. */
+	/* Before Linux 5.6, or in a container that does not know it: links are followed wherever
+	 * they lead, but no path may climb. */
 	if (climbs(path)) {
 		errno = EXDEV;
 		return -1;

@@ -27,6 +27,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "format/fatname.h"
 #include "machine/linux_private.h"
@@ -131,10 +132,11 @@ static void held_close(struct held *held)
 
 static int fail(struct error *error, const char *what, const char *name)
 {
+	char text[LIMITS_ERROR_MAX];
 	int number = errno;
 
 	return error_failed(error, number, "cannot %s \"%s\" on the ESP: %s%s", what, name,
-		strerror(number),
+		limits_strerror(number, text),
 		number == EROFS || number == EIO ? "; check the kernel log and fsck.vfat" : "");
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "maker/content.h"
@@ -22,8 +23,10 @@
 
 static int failed(const struct output *output, const char *what, struct error *error)
 {
-	return error_failed(
-		error, errno, "cannot %s '%s': %s", what, output->path, strerror(errno));
+	char text[LIMITS_ERROR_MAX];
+
+	return error_failed(error, errno, "cannot %s '%s': %s", what, output->path,
+		limits_strerror(errno, text));
 }
 
 /* A name that nobody else has, beside the output. NULL: out of memory. */

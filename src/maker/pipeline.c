@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/thread.h"
 
@@ -120,28 +122,31 @@ static void stop(struct shared *shared)
 
 int pipeline_run(const struct pipeline *pipeline, struct error *error)
 {
-	struct shared shared = { .pipeline = pipeline };
+	AUTO_FREE struct shared *shared = calloc(1, sizeof(*shared));
 	struct hand hands[PIPELINE_WORKERS_MAX] = { 0 };
 	size_t started = 0;
 	int r = 0;
 
 	assert(pipeline->worker_count > 0 && pipeline->worker_count <= PIPELINE_WORKERS_MAX);
 	assert(pipeline->piece_count > 0 && pipeline->piece_count <= PIPELINE_PIECES_MAX);
-	pthread_mutex_init(&shared.mutex, NULL);
-	pthread_cond_init(&shared.changed, NULL);
+	if (!shared)
+		return error_memory(error);
+	shared->pipeline = pipeline;
+	pthread_mutex_init(&shared->mutex, NULL);
+	pthread_cond_init(&shared->changed, NULL);
 	while (r == 0 && started < pipeline->worker_count) {
 		struct hand *hand = &hands[started];
 
-		*hand = (struct hand){ .shared = &shared, .worker = pipeline->workers[started] };
+		*hand = (struct hand){ .shared = shared, .worker = pipeline->workers[started] };
 		r = thread_start(&hand->thread, run, hand, error);
 		started += r == 0;
 	}
 	if (r == 0)
-		r = feed(&shared, error);
-	stop(&shared);
+		r = feed(shared, error);
+	stop(shared);
 	for (size_t i = 0; i < started; i++)
 		pthread_join(hands[i].thread, NULL);
-	pthread_cond_destroy(&shared.changed);
-	pthread_mutex_destroy(&shared.mutex);
+	pthread_cond_destroy(&shared->changed);
+	pthread_mutex_destroy(&shared->mutex);
 	return r;
 }

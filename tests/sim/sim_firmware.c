@@ -27,7 +27,7 @@ struct sim *sim_new(void)
 	}
 	sim->running = sim->started = sim->confirmed = SLOT_NONE;
 	sim->esp_capacity = 64u << 20;
-	sim->clock = 1700000000;
+	sim->clock = 1800000000;
 	sim->seed = 1;
 	return sim;
 }

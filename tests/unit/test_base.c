@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/guid.h"
+#include "base/limits.h"
 #include "base/slot.h"
 #include "base/text.h"
 
@@ -343,6 +345,53 @@ static void test_slot(void **state)
 	assert_int_equal(slot_other(SLOT_B), SLOT_A);
 }
 
+/* The soft limits of this process, for as long as it takes. */
+static void test_limits(void **state)
+{
+	static const struct {
+		int resource;
+		rlim_t value;
+		int number;
+		const char *says;
+	} cases[] = {
+		{ RLIMIT_NOFILE, 77, EMFILE, "open files, ulimit -n or LimitNOFILE=, is 77" },
+		{ RLIMIT_FSIZE, 3 << 20, EFBIG, "ulimit -f or LimitFSIZE=, is 3.0 MiB" },
+		{ RLIMIT_NPROC, 5000, EAGAIN, "ulimit -u or LimitNPROC=, is 5000" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct rlimit before, limit;
+		char text[LIMITS_ERROR_MAX];
+
+		assert_int_equal(getrlimit((unsigned)cases[i].resource, &before), 0);
+		limit = (struct rlimit){ cases[i].value, before.rlim_max };
+		assert_int_equal(setrlimit((unsigned)cases[i].resource, &limit), 0);
+		limits_strerror(cases[i].number, text);
+		assert_int_equal(setrlimit((unsigned)cases[i].resource, &before), 0);
+		assert_non_null(strstr(text, cases[i].says));
+		assert_ptr_equal(strstr(text, strerror(cases[i].number)), text);
+	}
+}
+
+/* Said once, however often the error is passed on. */
+static void test_limit_behind_an_error(void **state)
+{
+	struct error error = { 0 }, outer = { 0 };
+	struct rlimit before, limit;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = (struct rlimit){ 77, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(error_failed(&error, EMFILE, "cannot open x"), -EMFILE);
+	error_failed(&outer, EMFILE, "no bundle: %s", error.text);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_string_equal(outer.text,
+		"no bundle: cannot open x (the limit of open files, ulimit -n or LimitNOFILE=, is "
+		"77)");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -360,6 +409,8 @@ int main(void)
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_guid),
 		cmocka_unit_test(test_slot),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_limit_behind_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
