@@ -50,17 +50,16 @@ static int copy_chunks(struct getting *getting, struct error *error)
 {
 	const struct chunkmap *map = getting->source->map;
 	struct oldfiles *olds = getting->source->olds;
-	bool copied = true;
 	int r = 0;
 
 	for (uint64_t chunk = 0; r == 0 && chunk < map->chunk_count; chunk++) {
+		bool copied = false;
+
 		if (context_cancelled(getting->context))
 			return error_failed(error, ECANCELED, "interrupted");
 		if (oldfiles_have(olds, chunk))
 			r = oldfiles_copy(olds, chunk,
 				getting->out->data + chunk_offset(map, chunk), &copied, error);
-		else
-			copied = false;
 		if (!copied) {
 			getting->counts.frames += chunkmap_length(map, chunk);
 			continue;

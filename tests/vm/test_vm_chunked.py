@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 from harness import disk, firmware, testos
-from harness.expected import CHUNK, Expected, Frames, frames
+from harness.expected import CHUNK, Expected, frames, missing
 from harness.machine import Machine
 from harness.snapshot import wake
 from harness.testos import BLOCK, TestOs, Variant
+from harness.uki import bound
 from harness.webserver import WebServer
 
 POWER_SEED = int(os.environ.get("POWER_SEED", random.randrange(1 << 32)))
@@ -45,27 +46,44 @@ def assert_runs(machine: Machine, slot: str, image: bytes, blocks: range) -> Non
     assert said.split()[0] == hashlib.sha256(content).hexdigest()
 
 
-def assert_counts(result: dict, want: Expected, bundle: Path, boot_comes: bool = True) -> None:
-    """The counters are what the images tell."""
-    boot, image = frames(bundle)
-    assert result["kept"] == want.kept + (0 if boot_comes else boot.plain_size)
-    assert result["copied"] == want.copied
-    assert result["to_fetch"] == image.bytes_of(want.fetched)
-    assert result["written"] == want.written + (boot.plain_size if boot_comes else 0)
-    ranges = image.ranges_of(want.fetched)
-    needed = sum(end - start for start, end in ranges) + (boot.size if boot_comes else 0)
+def boot_chunks(made: Variant, *olds: Variant) -> list[int]:
+    """Those of its boot file that have to be fetched where these lie bound to slot A."""
+    return missing(made.uki.read_bytes(), *(bound(old.uki.read_bytes(), "A") for old in olds))
+
+
+def ranges_of(bundle: Path, want: Expected, boot: list[int] | None) -> list[tuple[int, int]]:
+    """What is asked for of the payloads."""
+    of_boot, of_image = frames(bundle)
+    return of_boot.ranges_of(boot or []) + of_image.ranges_of(want.fetched)
+
+
+def assert_counts(result: dict, want: Expected, bundle: Path, boot: list[int] | None) -> None:
+    """The counters are what images and boot files tell. `boot`: the chunks of the boot file that
+    are missing; None: the slot has it."""
+    of_boot, of_image = frames(bundle)
+    lacks = of_boot.plain_bytes_of(boot or [])
+    put_together = 0 if boot is None else of_boot.plain_size
+    assert result["kept"] == want.kept + of_boot.plain_size - put_together
+    assert result["copied"] == want.copied + put_together - lacks
+    assert result["to_fetch"] == of_image.bytes_of(want.fetched) + of_boot.bytes_of(boot or [])
+    assert result["written"] == want.written + put_together
+    needed = sum(end - start for start, end in ranges_of(bundle, want, boot))
     assert needed < result["fetched"] < needed + HEAD
 
 
-def assert_served(web: WebServer, name: str, result: dict, image: Frames, want: Expected) -> None:
+def assert_served(
+    web: WebServer, name: str, result: dict, bundle: Path, want: Expected, boot: list[int] | None
+) -> None:
     """The server tells the same: each run of frames was asked for once, and nothing else came."""
     answers = web.answers(name, result["requests"])
     assert len(answers) == result["requests"]
     # Of an answer that was broken off, more was sent than came.
     whole = [answer for answer in answers if answer.end is not None]
     assert sum(a.size for a in whole) <= result["fetched"] <= sum(a.size for a in answers)
-    asked = sorted((a.start, a.end) for a in whole if a.start >= image.start)
-    assert asked == image.ranges_of(want.fetched)
+    # Beside head, directory and the local header between boot file and image.
+    data = [range(of.start, of.start + of.size) for of in frames(bundle)]
+    asked = sorted((a.start, a.end) for a in whole if any(a.start in part for part in data))
+    assert asked == ranges_of(bundle, want, boot)
 
 
 # Trust
@@ -145,10 +163,13 @@ def test_a_small_change(machine, web, system, tmp_path):
     disk.make_factory_disk(machine.disk, system, "Y")
     disk.write_partition(machine.disk, disk.SLOT["B"], present)
     machine.boot("Y")
-    name = "change.bundle"
-    result = result_of(machine, f"install {web.offer(made.signed, name)} --activate=kexec")
-    assert_counts(result, want, made.signed)
-    assert_served(web, name, result, frames(made.signed)[1], want)
+    # Kernel and initrd are the same, the root hash in the command line is another one.
+    boot = boot_chunks(made, old)
+    assert len(boot) == 1
+    url = web.offer(made.signed, "change.bundle")
+    result = result_of(machine, f"install {url} --activate=kexec")
+    assert_counts(result, want, made.signed, boot)
+    assert_served(web, "change.bundle", result, made.signed, want, boot)
     machine.restart("bistable activate --activate=kexec --now", "Y")
     assert_runs(machine, "B", made.image.read_bytes(), blocks)
 
@@ -187,7 +208,9 @@ def test_power_cut(machine, web, system, tmp_path):
     want = Expected(image, present, running)
     assert len(want.fetched) <= len(whole.fetched) - count
     result = result_of(machine, f"install {url} --activate=reboot")
-    assert_counts(result, want, made.signed)
+    boot = boot_chunks(made, system.variant("X"))
+    assert len(boot) <= 2
+    assert_counts(result, want, made.signed, boot)
     machine.restart("reboot -f", "Y")
     assert_runs(machine, "B", image, blocks)
 
@@ -213,10 +236,9 @@ def test_damage_is_repaired(machine, web, system):
         {"slot": "B", "start": start * BLOCK, "end": (start + count) * BLOCK}
         for start, count in damage
     ]
-    name = "repair.bundle"
-    result = result_of(machine, f"repair {web.offer(variant.signed, name)}")
-    assert_counts(result, want, variant.signed, boot_comes=False)
-    assert_served(web, name, result, frames(variant.signed)[1], want)
+    result = result_of(machine, f"repair {web.offer(variant.signed, 'repair.bundle')}")
+    assert_counts(result, want, variant.signed, None)
+    assert_served(web, "repair.bundle", result, variant.signed, want, None)
     machine.check("bistable verify B")
     machine.restart("bistable rollback --activate=kexec --now", "Y")
     assert_runs(machine, "B", image, noise(variant))

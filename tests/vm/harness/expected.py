@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an install of a chunked bundle has to do, worked out from the images alone."""
+"""What an install of a chunked bundle has to do, worked out from the images and boot files alone."""
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zipfile
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from .testos import BLOCK, IMAGE_IN_BUNDLE, KERNEL_IN_BUNDLE
 
 CHUNK = 32 << 10
-GAP, RUN = 12 << 10, 2 << 20  # what one request takes along, and brings (converge_fetch.c)
+GAP, RUN = 12 << 10, 2 << 20  # what one request takes along, and brings (chunkfetch.c)
+STEP = 512  # where a block of a boot file may lie (oldfiles.c)
 
 
 def pieces(content: bytes, size: int) -> list[bytes]:
@@ -41,6 +43,21 @@ class Expected:
             self.written += BLOCK
 
 
+def missing(boot_file: bytes, *olds: bytes) -> list[int]:
+    """The chunks of a boot file of which a block lies at no 512-byte place of the old ones."""
+
+    def digest(block: bytes) -> bytes:
+        return hashlib.md5(block).digest()
+
+    sizes = {len(block) for block in pieces(boot_file, BLOCK)}
+    have = {digest(bytes(BLOCK))}
+    for old in olds:
+        for size in sizes:
+            have |= {digest(old[at : at + size]) for at in range(0, len(old) - size + 1, STEP)}
+    chunks = enumerate(pieces(boot_file, CHUNK))
+    return [i for i, chunk in chunks if not have.issuperset(map(digest, pieces(chunk, BLOCK)))]
+
+
 class Frames:
     """Where a payload's frames lie in a bundle."""
 
@@ -61,6 +78,9 @@ class Frames:
 
     def bytes_of(self, chunks: list[int]) -> int:
         return sum(end - start for start, end in (self._frames[chunk] for chunk in chunks))
+
+    def plain_bytes_of(self, chunks: list[int]) -> int:
+        return sum(min(CHUNK, self.plain_size - chunk * CHUNK) for chunk in chunks)
 
     def ranges_of(self, chunks: list[int]) -> list[tuple[int, int]]:
         """First byte and end of each request that brings these chunks."""
