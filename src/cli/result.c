@@ -29,8 +29,7 @@ static const char *start_sentence(const struct bistable_result *result)
 		   : "It is not started until 'bistable activate'.";
 }
 
-/* Which command that is: a plain reboot does not start what is staged, unless systemd sees to it.
- */
+/* Which command that is: a plain reboot starts what is staged only if systemd sees to it. */
 static void print_command(const struct bistable_result *result)
 {
 	bool kexec = result->activation == BISTABLE_ACTIVATE_KEXEC;
@@ -42,7 +41,8 @@ static void print_command(const struct bistable_result *result)
 				: "; 'systemctl reboot' goes through the firmware and starts the "
 				  "old slot");
 	else if (kexec)
-		puts("Start it with 'bistable activate --now'; a plain reboot starts the old slot.");
+		puts("Start it with 'bistable activate --now'; a plain reboot starts the old "
+		     "slot.");
 }
 
 /* A tree is no machine: nothing restarts under --root. */

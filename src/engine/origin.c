@@ -28,7 +28,8 @@ static void keep_secret(struct context *context, const char *path, const char *s
 
 	if (machine->ops->file_replace(machine, path, content, true, &why) < 0)
 		report_warning(&context->observer.report,
-			"The bundle's address is not kept (%s): 'bistable repair' has to be told it",
+			"The bundle's address is not kept (%s): 'bistable repair' has to be told "
+			"it",
 			why.text);
 }
 

@@ -171,7 +171,8 @@ static int judge_own(struct search *search, char **ret_why, struct error *error)
 		return 0;
 	if (!has_running_root(search, file))
 		return unfit(ret_why, error,
-			"%s is not the file that was installed (its digest differs from the record)",
+			"%s is not the file that was installed (its digest differs from the "
+			"record)",
 			path);
 	report_warning(&context->observer.report,
 		"%s is not the file that was installed, but starts the same root file system",

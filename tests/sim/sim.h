@@ -154,6 +154,8 @@ struct sim {
 
 /** A machine with an empty ESP and empty partitions, switched off. Free with sim_free(). */
 struct sim *sim_new(void);
+/** The same machine once more, with no disk that fails. Free with sim_free(). */
+struct sim *sim_copy(const struct sim *sim);
 void sim_free(struct sim *sim);
 
 static inline void sim_freep(struct sim **sim)

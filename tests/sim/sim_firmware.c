@@ -13,18 +13,20 @@
 #include "format/loadopt.h"
 #include "sim.h"
 
+static void new_partition(struct sim_partition *partition)
+{
+	partition->now = calloc(1, SIM_PARTITION_SIZE);
+	partition->medium = calloc(1, SIM_PARTITION_SIZE);
+	assert(partition->now && partition->medium);
+}
+
 struct sim *sim_new(void)
 {
 	struct sim *sim = calloc(1, sizeof(*sim));
 
 	assert(sim);
-	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
-		struct sim_partition *partition = &sim->partitions[slot];
-
-		partition->now = calloc(1, SIM_PARTITION_SIZE);
-		partition->medium = calloc(1, SIM_PARTITION_SIZE);
-		assert(partition->now && partition->medium);
-	}
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++)
+		new_partition(&sim->partitions[slot]);
 	sim->running = sim->started = sim->confirmed = SLOT_NONE;
 	sim->esp_capacity = 64u << 20;
 	sim->clock = 1800000000;
@@ -353,8 +355,8 @@ enum slot sim_power_cycle(struct sim *sim)
 	return sim->running;
 }
 
-/* Shares what a power cut leaves on the partitions, and nothing else. */
-static struct sim *copy_for_power_cycle(const struct sim *sim)
+/* All but what is on the partitions, which is shared, and the orders kept for quirks. */
+static struct sim *copy_all_but_partitions(const struct sim *sim)
 {
 	struct sim *copy = malloc(sizeof(*copy));
 
@@ -370,6 +372,32 @@ static struct sim *copy_for_power_cycle(const struct sim *sim)
 		if (sim->files[i].used)
 			set_bytes(&copy->files[i].data, span_of(&sim->files[i].data));
 	}
+	return copy;
+}
+
+struct sim *sim_copy(const struct sim *sim)
+{
+	struct sim *copy = copy_all_but_partitions(sim);
+
+	assert(!sim->disk);
+	copy->first_order = copy->locked_order = (struct buffer){ 0 };
+	set_bytes(&copy->first_order, span_of(&sim->first_order));
+	set_bytes(&copy->locked_order, span_of(&sim->locked_order));
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		struct sim_partition *partition = &copy->partitions[slot];
+
+		new_partition(partition);
+		memcpy(partition->now, sim->partitions[slot].now, partition->used);
+		memcpy(partition->medium, sim->partitions[slot].medium, partition->used);
+	}
+	return copy;
+}
+
+/* Shares what a power cut leaves on the partitions, and nothing else. */
+static struct sim *copy_for_power_cycle(const struct sim *sim)
+{
+	struct sim *copy = copy_all_but_partitions(sim);
+
 	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
 		/* The power cycle finds what is on the medium there already. */
 		copy->partitions[slot].now = copy->partitions[slot].medium;

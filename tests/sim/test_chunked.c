@@ -316,6 +316,7 @@ static void test_repair_refuses(void **unused)
 	world_ok(world_repair(sim, &systems.y, &result, &error), &error);
 	assert_int_equal(sim->operations, 0);
 	assert_int_equal(result.slot, 'A');
+	bistable_result_done(&result);
 	damage(sim, SLOT_B, 100000);
 	assert_int_equal(world_repair(sim, NULL, NULL, &error), -EIO);
 	assert_non_null(strstr(error.text, "slot B, which is running"));

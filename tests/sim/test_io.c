@@ -116,10 +116,11 @@ static void check_removable(const struct injection *injection, struct sim *sim, 
 }
 
 /* `again`: the user tries again at once; else the machine is switched off. */
-static void inject(struct world *world, const struct injection *injection, bool again)
+static void inject(struct world *world, const struct sim *before, const struct injection *injection,
+	bool again)
 {
 	const struct stage *stage = injection->stage;
-	AUTO_SIM struct sim *sim = stage_before(stage, world->systems);
+	AUTO_SIM struct sim *sim = sim_copy(before);
 	struct failing_disk disk = {
 		.fault = injection->fault,
 		.at = injection->at,
@@ -152,13 +153,15 @@ static void inject(struct world *world, const struct injection *injection, bool 
 	}
 	check_start(injection, sim, old, r);
 	stage_check_rest(sim, &world->systems[0]);
-	stage_check_goes_on(sim, &world->systems[2]);
+	if (!again)
+		stage_check_goes_on(sim, &world->systems[2]);
 }
 
 /* The calls of a stage on which nothing fails, and the slot that starts then. */
-static enum slot watch(struct world *world, const struct stage *stage, struct failing_disk *disk)
+static enum slot watch(struct world *world, const struct sim *before, const struct stage *stage,
+	struct failing_disk *disk)
 {
-	AUTO_SIM struct sim *sim = stage_before(stage, world->systems);
+	AUTO_SIM struct sim *sim = sim_copy(before);
 	struct error error = { 0 };
 
 	failing_disk_attach(disk, sim);
@@ -173,8 +176,9 @@ static void inject_everywhere(struct world *world)
 	for (size_t s = 0; s < STAGE_COUNT; s++) {
 		struct failing_disk disk = { 0 };
 		struct injection injection = { .stage = &stages[s] };
+		AUTO_SIM struct sim *before = stage_before(&stages[s], world->systems);
 
-		injection.due = watch(world, &stages[s], &disk);
+		injection.due = watch(world, before, &stages[s], &disk);
 		for (size_t f = 0; f < FAULT_COUNT; f++) {
 			injection.fault = &faults[f];
 			for (unsigned i = 0; i < disk.count; i++) {
@@ -182,8 +186,8 @@ static void inject_everywhere(struct world *world)
 				injection.call = disk.calls[i];
 				if (!(faults[f].calls & disk.calls[i]))
 					continue;
-				inject(world, &injection, false);
-				inject(world, &injection, true);
+				inject(world, before, &injection, false);
+				inject(world, before, &injection, true);
 			}
 		}
 	}
@@ -204,10 +208,11 @@ static void read_back(struct world *world)
 {
 	static const struct disk_fault fault = { "one byte read wrong", DISK_READS, 0, false,
 		DISK_DONE_NOTHING };
+	AUTO_SIM struct sim *before = stage_before(&stages[0], world->systems);
 	unsigned failing = 0;
 
 	for (unsigned at = 1; at <= FAILING_DISK_CALLS_MAX; at++) {
-		AUTO_SIM struct sim *sim = stage_before(&stages[0], world->systems);
+		AUTO_SIM struct sim *sim = sim_copy(before);
 		struct failing_disk disk = { .fault = &fault, .at = at };
 		struct error error = { 0 };
 		int r;

@@ -22,9 +22,10 @@
 #define TORN_SEEDS     4
 #define TORN_SEEDS_ALL 64 /* with SIM_ALL */
 
-static unsigned count_operations(const struct stage *stage, const struct system systems[3])
+static unsigned count_operations(
+	const struct sim *before, const struct stage *stage, const struct system systems[3])
 {
-	AUTO_SIM struct sim *sim = stage_before(stage, systems);
+	AUTO_SIM struct sim *sim = sim_copy(before);
 	struct error error = { 0 };
 
 	sim_set_fault(sim, SIM_NO_FAULT, 0);
@@ -32,10 +33,10 @@ static unsigned count_operations(const struct stage *stage, const struct system 
 	return sim->operations;
 }
 
-static void cut_once(const struct stage *stage, const struct system systems[3],
-	enum sim_fault fault, unsigned at, uint32_t seed)
+static void cut_once(const struct sim *before, const struct stage *stage,
+	const struct system systems[3], enum sim_fault fault, unsigned at, uint32_t seed)
 {
-	AUTO_SIM struct sim *sim = stage_before(stage, systems);
+	AUTO_SIM struct sim *sim = sim_copy(before);
 	enum slot old = sim->running, now;
 	struct error error = { 0 };
 
@@ -76,12 +77,13 @@ static unsigned cut_everywhere(enum sim_fault fault, uint32_t seeds)
 	for (int chunked = 0; chunked < 2; chunked++) {
 		make_systems(systems, chunked);
 		for (size_t i = 0; i < STAGE_COUNT; i++) {
-			unsigned operations = count_operations(&stages[i], systems);
+			AUTO_SIM struct sim *before = stage_before(&stages[i], systems);
+			unsigned operations = count_operations(before, &stages[i], systems);
 
 			assert_in_range(operations, 1, 100);
 			for (unsigned at = 1; at <= operations; at++)
 				for (uint32_t seed = 1; seed <= seeds; seed++, count++)
-					cut_once(&stages[i], systems, fault, at, seed);
+					cut_once(before, &stages[i], systems, fault, at, seed);
 		}
 		free_systems(systems);
 	}
@@ -117,10 +119,11 @@ static bool is_told(void)
 /* Every operation fails once: an error comes back, the old slot starts, and the next try works. */
 static unsigned fail_everywhere(const struct stage *stage, const struct system systems[3])
 {
-	unsigned operations = count_operations(stage, systems), warned = 0;
+	AUTO_SIM struct sim *before = stage_before(stage, systems);
+	unsigned operations = count_operations(before, stage, systems), warned = 0;
 
 	for (unsigned at = 1; at <= operations; at++) {
-		AUTO_SIM struct sim *sim = stage_before(stage, systems);
+		AUTO_SIM struct sim *sim = sim_copy(before);
 		enum slot old = sim->running, now;
 		struct error error = { 0 };
 

@@ -338,10 +338,11 @@ static void check_goes_on(struct life *life)
 	world_check_order(life->sim);
 }
 
-static void fail_once(const struct stage *stage, const struct system *systems, unsigned at,
+static void fail_once(const struct life *prepared, const struct stage *stage, unsigned at,
 	unsigned count, int number)
 {
-	struct life life = before(stage, systems);
+	struct life life = { .sim = sim_copy(prepared->sim), .systems = prepared->systems };
+	const struct system *systems = life.systems;
 	AUTO_STATUS struct bistable_status *status = NULL;
 	struct sim *sim = life.sim;
 	const enum slot old = sim->running, cold = stage->life == UPDATED ? SLOT_B : SLOT_A;
@@ -382,7 +383,8 @@ static void test_firmware_errors(void **state)
 	unsigned count = 0;
 
 	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
-		struct life life = before(&stages[i], *state);
+		struct life prepared = before(&stages[i], *state);
+		struct life life = { .sim = sim_copy(prepared.sim), .systems = *state };
 		struct error error = { 0 };
 		unsigned calls;
 
@@ -393,9 +395,10 @@ static void test_firmware_errors(void **state)
 		assert_in_range(calls, 5, 200);
 		for (unsigned at = 1; at <= calls; at++) {
 			for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++, count++)
-				fail_once(
-					&stages[i], *state, at, errors[e].count, errors[e].number);
+				fail_once(&prepared, &stages[i], at, errors[e].count,
+					errors[e].number);
 		}
+		sim_free(prepared.sim);
 	}
 	print_message("# %u errors of the firmware\n", count);
 }

@@ -402,8 +402,8 @@ static void check_rest(struct rest *rest)
 
 	if (now != rest->before && now != rest->besides && !new_machine
 		&& (now == SLOT_NONE || now != rest->sim->confirmed))
-		fail_msg(
-			"after %s in slot %c a cold boot would start slot %c, and slot %c before (confirmed: %c): %s",
+		fail_msg("after %s in slot %c a cold boot would start slot %c, and slot %c before "
+			 "(confirmed: %c): %s",
 			rest->operation, slot_letter(rest->sim->running), slot_letter(now),
 			slot_letter(rest->before), slot_letter(rest->sim->confirmed), notes);
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an install of a chunked bundle has to do, worked out from the images and boot files alone."""
+"""What installing a chunked bundle takes, worked out from the images and boot files alone."""
 
 from __future__ import annotations
 
