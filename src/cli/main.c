@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/json.h"
+#include "cli/streams.h"
 #include "cli/terminal.h"
 
 #define ACTIVATION_BITS (CLI_BIT(CLI_ACTIVATE) | CLI_BIT(CLI_NOW))
@@ -123,15 +123,6 @@ static void watch_signals(void)
 	/* A closed pipe and a limit on file sizes are errors of the call that meets them. */
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGXFSZ, &ignore, NULL);
-}
-
-/* What is opened next must not become standard output, or a partition may be written to. */
-static void occupy_streams(void)
-{
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
-			/* The wrong way round: using it is still an error. */
-			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 static bool is_cancelled(void *context)
@@ -265,7 +256,7 @@ int main(int argc, char **argv)
 	struct cli cli = { 0 };
 	int code;
 
-	occupy_streams();
+	streams_open();
 	watch_signals();
 	code = check_output(&cli, serve(&cli, argc, argv));
 	cli_done(&cli);

@@ -8,13 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/streams.h"
+
 #define COLUMNS_USUAL 80
 
 bool terminal_is_live(FILE *stream)
 {
 	const char *kind = getenv("TERM");
 
-	return isatty(fileno(stream)) && kind && *kind && strcmp(kind, "dumb") != 0;
+	return isatty(streams_fd(stream)) && kind && *kind && strcmp(kind, "dumb") != 0;
 }
 
 static bool has_colours(FILE *stream)
@@ -28,7 +30,7 @@ size_t terminal_columns(FILE *stream)
 {
 	struct winsize size;
 
-	if (ioctl(fileno(stream), TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+	if (ioctl(streams_fd(stream), TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
 		return COLUMNS_USUAL;
 	return size.ws_col;
 }

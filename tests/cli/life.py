@@ -7,6 +7,7 @@ import os
 import zipfile
 
 import make_bundle
+from cold_boot import cold_start
 from tree import bundle, image, uki
 
 PLACEHOLDER = b"METROPOLIS-SYSTEM-X"
@@ -16,7 +17,7 @@ class Life:
     def __init__(self, tree, on, status, folder, chunked=False):
         self.tree, self.on, self.status, self.chunked = tree, on, status, chunked
         self.path = folder / "next.zip"
-        self.running = "A"
+        self.running = self.confirmed = "A"
         self.version = 1
         self.content = {slot: tree.partition(slot).read_bytes() for slot in "AB"}
 
@@ -51,7 +52,8 @@ class Life:
 
     def assert_entries_right(self):
         """Foreign entries are as they were, nothing is listed twice, both records are readable,
-        and a slot that is not complete is not started."""
+        a slot that is not complete is not started, nor a trial after a power cut."""
+        assert cold_start(self.tree.root) in (self.confirmed, self.running)
         order = self.tree.boot_order()
         assert len(order) == len(set(order)), order
         assert [number for number in order if number in (0, 7)] == [0, 7]
@@ -98,6 +100,8 @@ class Life:
 
     def confirm(self):
         self.ok("mark-good")
+        self.confirmed = self.running
+        assert cold_start(self.tree.root) == self.running
         document = self.assert_entries_right()
         assert document["default"] == document["next"] == self.running
         assert document["slots"][self.running]["confirmed"] is True
