@@ -225,7 +225,9 @@ struct bistable_status {
 	const char *next_how;   /* "kexec", "reboot" (BootNext) or "default" */
 	bool kexec_booted;
 	char *boot_loader; /* that the firmware started; NULL: none that is known of */
+	bool secure_boot_known;
 	bool secure_boot;
+	bool kexec_known;   /* false: not to this user, and kexec_reason says why */
 	char *kexec_reason; /* why kexec cannot work here; NULL: it can */
 	bool esp_known;
 	uint64_t esp_free;             /* bytes */

@@ -23,6 +23,11 @@ static json_t *attempts_json(const struct bistable_slot *slot)
 	return array;
 }
 
+static json_t *known_json(bool known, bool value)
+{
+	return known ? json_boolean(value) : json_null();
+}
+
 static json_t *digest_json(const char *hex)
 {
 	return json_text(*hex ? hex : NULL);
@@ -51,17 +56,18 @@ static json_t *content_json(const struct bistable_slot *slot)
 
 static json_t *slot_json(const struct bistable_slot *slot)
 {
-	bool entry = slot->entry_known && slot->entry_present;
+	bool entry = slot->entry_known && slot->entry_present, known = slot->state_known;
 	json_t *object = content_json(slot), *more;
 	char number[8];
 
 	snprintf(number, sizeof(number), "%04X", slot->entry_number);
-	more = json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:b, s:b, s:b}", "state_known",
-		slot->state_known, "complete", slot->complete, "entry",
+	more = json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state_known", known,
+		"complete", known_json(known, slot->complete), "entry",
 		json_text(entry ? number : NULL), "entry_active",
-		entry ? json_boolean(slot->entry_active) : json_null(), "attempts",
-		attempts_json(slot), "tried_unconfirmed", slot->tried_unconfirmed, "confirmed",
-		slot->confirmed, "bad", slot->bad, "cold_boot_proven", slot->cold_boot_proven);
+		known_json(entry, slot->entry_active), "attempts", attempts_json(slot),
+		"tried_unconfirmed", known_json(known, slot->tried_unconfirmed), "confirmed",
+		known_json(known, slot->confirmed), "bad", known_json(known, slot->bad),
+		"cold_boot_proven", known_json(known, slot->cold_boot_proven));
 	json_object_update(object, more);
 	json_decref(more);
 	return object;
@@ -77,20 +83,22 @@ static json_t *esp_json(const struct bistable_status *status)
 
 static json_t *status_json(const struct bistable_status *status)
 {
-	json_t *kexec = json_pack("{s:b, s:o}", "possible", status->kexec_reason == NULL, "reason",
+	json_t *kexec = json_pack("{s:o, s:o}", "possible",
+		known_json(status->kexec_known, status->kexec_reason == NULL), "reason",
 		json_text(status->kexec_reason));
 	json_t *slots = json_pack(
 		"{s:o, s:o}", "A", slot_json(&status->slots[0]), "B", slot_json(&status->slots[1]));
 
 	return json_pack(
-		"{s:i, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:b, s:o, s:o, s:o, s:o}",
+		"{s:i, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"schema", JSON_SCHEMA, "version", bistable_version(), "compatible",
 		json_text(status->compatible), "efi", status->efi, "running",
 		json_slot(status->running), "default", json_slot(status->default_slot), "next",
 		json_slot(status->next_slot), "next_how", json_text(status->next_how),
 		"kexec_booted", status->kexec_booted, "boot_loader", json_text(status->boot_loader),
-		"secure_boot", status->secure_boot, "kexec", kexec, "esp", esp_json(status),
-		"slots", slots, "notes", json_texts(status->notes, status->note_count));
+		"secure_boot", known_json(status->secure_boot_known, status->secure_boot), "kexec",
+		kexec, "esp", esp_json(status), "slots", slots, "notes",
+		json_texts(status->notes, status->note_count));
 }
 
 static void print_label(const char *label)
@@ -233,9 +241,14 @@ static void print_machine(const struct bistable_status *status)
 		terminal_print(stdout, PAINT_DOUBT, "%s\n", status->boot_loader);
 	}
 	print_label("Secure Boot");
-	printf("%s\n", status->secure_boot ? "on" : "off");
+	if (status->secure_boot_known)
+		puts(status->secure_boot ? "on" : "off");
+	else
+		terminal_print(stdout, PAINT_DOUBT, "unknown\n");
 	print_label("kexec");
-	if (status->kexec_reason)
+	if (!status->kexec_known)
+		terminal_print(stdout, PAINT_DOUBT, "unknown: %s\n", status->kexec_reason);
+	else if (status->kexec_reason)
 		terminal_print(stdout, PAINT_DOUBT, "not possible: %s\n", status->kexec_reason);
 	else
 		terminal_print(stdout, PAINT_GOOD, "possible\n");

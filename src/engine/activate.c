@@ -124,10 +124,20 @@ int activate_prepare(struct context *context, struct startable *first, enum slot
 static int look_at_kexec(struct context *context, char **ret_reason, struct error *error)
 {
 	struct machine *machine = context->machine;
+	const char *reason = "[activate] kexec = no forbids it here";
+	struct error why = { 0 };
+	int r = -EPERM;
 
-	if (context->config.kexec)
-		return machine->ops->kexec_preflight(machine, ret_reason, error);
-	*ret_reason = strdup("[activate] kexec = no forbids it here");
+	if (context->config.kexec) {
+		r = machine->ops->kexec_preflight(machine, ret_reason, &why);
+		reason = why.text;
+	}
+	if (r != -EPERM) {
+		if (r < 0 && error)
+			*error = why;
+		return r;
+	}
+	*ret_reason = strdup(reason);
 	return *ret_reason ? 0 : error_memory(error);
 }
 

@@ -154,6 +154,7 @@ static int check_kexec(struct doctor *doctor, enum slot unused, struct error *er
 	AUTO_FREE char *reason = NULL;
 	struct error why = { 0 };
 	bool staged = false;
+	int r;
 
 	(void)unused;
 	if (!config->kexec && config->activation == BISTABLE_ACTIVATE_KEXEC_ONLY)
@@ -161,7 +162,11 @@ static int check_kexec(struct doctor *doctor, enum slot unused, struct error *er
 	if (!config->kexec)
 		return doctor_ok(
 			doctor, error, "The configuration forbids kexec; slots start by reboot.");
-	if (machine->ops->kexec_preflight(machine, &reason, &why) < 0)
+	r = machine->ops->kexec_preflight(machine, &reason, &why);
+	if (r == -EPERM)
+		return doctor_warning(doctor, DOCTOR_AS_ROOT, error,
+			"Whether kexec is possible cannot be told: %s.", why.text);
+	if (r < 0)
 		return no_kexec(doctor, why.text, error);
 	if (reason)
 		return no_kexec(doctor, reason, error);

@@ -302,10 +302,12 @@ static int fill_secure_boot(
 	uint32_t attributes;
 	int r;
 
+	status->secure_boot_known = !status->efi;
 	if (!status->efi)
 		return 0;
 	r = machine->ops->variable_read(machine, "SecureBoot", &attributes, &value, &why);
 	status->secure_boot = r == 0 && value.size == 1 && value.data[0] == 1;
+	status->secure_boot_known = r == 0 || r == -ENOENT;
 	if (r == 0 || r == -ENOENT)
 		return 0;
 	note = text_format("whether Secure Boot is on cannot be told: %s", why.text);
@@ -315,13 +317,21 @@ static int fill_secure_boot(
 static int fill_kexec(struct context *context, struct bistable_status *status, struct error *error)
 {
 	struct machine *machine = context->machine;
+	struct error why = { 0 };
 	int r;
 
 	status->kexec_booted = machine->ops->kexec_booted(machine);
+	status->kexec_known = true;
 	if (!context->config.kexec)
 		return duplicate(
 			"[activate] kexec = no forbids it here", &status->kexec_reason, error);
-	r = machine->ops->kexec_preflight(machine, &status->kexec_reason, error);
+	r = machine->ops->kexec_preflight(machine, &status->kexec_reason, &why);
+	if (r == -EPERM) {
+		status->kexec_known = false;
+		return duplicate(why.text, &status->kexec_reason, error);
+	}
+	if (r < 0)
+		*error = why;
 	if (r < 0 || !context_locked_down(context))
 		return r;
 	/* Not a reason by itself: a kernel whose signature this system trusts is still accepted. */
@@ -344,6 +354,7 @@ int status_read(struct context *context, struct bistable_status **ret, struct er
 	(void)open;
 	if (!status)
 		return error_memory(error);
+	status->slots[SLOT_A].epoch = status->slots[SLOT_B].epoch = -1;
 	status->efi = context->machine->ops->efi_available(context->machine);
 	status->compatible = context->config.compatible;
 	r = context_open(context, false, &no_esp, error);

@@ -214,10 +214,10 @@ int kexec_preflight(int root_dir_fd, char **ret_reason, struct error *error)
 		reason = DISABLED_WORDS;
 	else if (limit == 0)
 		reason = "kernel.kexec_load_limit_reboot is used up until the next restart";
-	else if (!capable)
-		reason = "this process has no CAP_SYS_BOOT: run as root";
 	else
 		reason = firmware_reason(root_dir_fd);
+	if (!reason && !capable)
+		return error_failed(error, EPERM, "this process has no CAP_SYS_BOOT: run as root");
 	if (reason) {
 		copy = strdup(reason);
 		if (!copy)

@@ -15,8 +15,9 @@ struct error;
 /**
  * *ret_reason = NULL when kexec can work here as far as can be told beforehand, else why not, in
  * words and owned by the caller: no kexec in this kernel, kernel.kexec_load_disabled, a used-up
- * kernel.kexec_load_limit_reboot, no CAP_SYS_BOOT. On the real "/" the kernel is asked as well.
- * 0, -ENOMEM, -EIO and the like when a file cannot be read.
+ * kernel.kexec_load_limit_reboot. On the real "/" the kernel is asked as well. 0; -EPERM when
+ * nothing is known against it but that this process has no CAP_SYS_BOOT; -ENOMEM, -EIO and the like
+ * when a file cannot be read.
  */
 int kexec_preflight(int root_dir_fd, char **ret_reason, struct error *error);
 

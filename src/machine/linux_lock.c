@@ -23,9 +23,6 @@ struct machine_lock {
 	int fd;
 };
 
-/* Wherever --root leads, locks are those of this machine. */
-static const struct root_dir host = { .fd = AT_FDCWD, .text = "" };
-
 /* "7: FLOCK  ADVISORY  WRITE 706 08:01:1234 0 EOF"; those that wait have a "->". 0: not this one.
  */
 static int holder_of_line(const char *line, const struct stat *folder)
@@ -43,14 +40,14 @@ static int holder_of_line(const char *line, const struct stat *folder)
 }
 
 /* Which process holds the lock; 0: it cannot be told. */
-static int find_holder(int fd)
+static int find_holder(const struct root_dir *host, int fd)
 {
 	AUTO_FREE char *text = NULL;
 	struct stat folder;
 	char *rest, *line;
 	int pid = 0;
 
-	if (fstat(fd, &folder) < 0 || root_read_text(&host, "/proc/locks", &text) < 0)
+	if (fstat(fd, &folder) < 0 || root_read_text(host, "/proc/locks", &text) < 0)
 		return 0;
 	rest = text;
 	while (pid == 0 && (line = strsep(&rest, "\n")))
@@ -69,13 +66,13 @@ static bool is_command(const char *word)
 }
 
 /* "bistable install", owned by the caller; NULL: it cannot be told. */
-static char *name_process(int pid)
+static char *name_process(const struct root_dir *host, int pid)
 {
 	AUTO_FREE char *path = text_format("/proc/%d/cmdline", pid);
 	AUTO_BUFFER struct buffer words = { 0 };
 	const char *slash, *word;
 
-	if (!path || root_read_file(&host, path, MACHINE_TEXT_MAX, &words) < 0 || words.size == 0
+	if (!path || root_read_file(host, path, MACHINE_TEXT_MAX, &words) < 0 || words.size == 0
 		|| buffer_append(&words, NULL, 1, NULL) < 0)
 		return NULL;
 	word = (const char *)words.data;
@@ -92,8 +89,11 @@ static char *name_process(int pid)
 
 static int lock_failed(int fd, const char *folder, int number, struct error *error)
 {
-	int pid = number == EWOULDBLOCK ? find_holder(fd) : 0;
-	AUTO_FREE char *name = pid > 0 ? name_process(pid) : NULL;
+	AUTO_CLOSE int slash = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Wherever --root leads, locks are those of this machine. */
+	const struct root_dir host = { .fd = slash, .text = "" };
+	int pid = number == EWOULDBLOCK && slash >= 0 ? find_holder(&host, fd) : 0;
+	AUTO_FREE char *name = pid > 0 ? name_process(&host, pid) : NULL;
 
 	if (name)
 		return error_set(error, ERROR_BUSY, number,

@@ -219,7 +219,10 @@ struct machine_ops {
 	/** Absent is fine. */
 	int (*variable_delete)(struct machine *machine, const char *name, struct error *error);
 
-	/** *ret = NULL when kexec can work here, else why not, owned by the caller. */
+	/**
+	 * *ret = NULL when kexec can work here, else why not, owned by the caller. -EPERM: nothing
+	 * but the rights of this process is known to stand against it.
+	 */
 	int (*kexec_preflight)(struct machine *machine, char **ret_reason, struct error *error);
 	int (*kexec_stage)(struct machine *machine, struct span kernel, struct span initrd,
 		const char *cmdline, struct error *error);

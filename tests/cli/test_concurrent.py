@@ -42,7 +42,8 @@ def test_an_install_and_everything_else(start, on, life, web, tmp_path):
     waiting = start("--root", life.tree.root, "mark-good")
     for arguments in [("install", life.path), ("rollback",), ("activate",), ("mark-bad",)]:
         result = on(*arguments)
-        assert result.code == 4 and "another install is running" in result.stderr, result
+        assert result.code == 4, result
+        assert f"'bistable install' (PID {first.pid}) is at work" in result.stderr, result
     for command in ["status", "doctor"]:
         result = on(command, "--json")
         assert result.code == 0 and result.document, result

@@ -144,6 +144,34 @@ def test_unreadable_esp(settled, old, as_nobody):
     old.assert_intact()
 
 
+KNOWN_BY_RECORD = ["complete", "confirmed", "bad", "tried_unconfirmed", "cold_boot_proven"]
+
+
+def test_as_on_a_real_machine(settled, on, as_nobody):
+    """The EFI System Partition and the disks are root's alone; what is not seen is not told."""
+    assert on("mark-good", "-q").code == 0
+    open_to_all(settled.root)
+    settled.esp.chmod(0o700)
+    for slot in "AB":
+        settled.partition(slot).chmod(0o600)
+    document = as_nobody("status --json").document
+    for slot in document["slots"].values():
+        assert slot["state_known"] is False
+        assert [slot[key] for key in (*KNOWN_BY_RECORD, "version", "epoch")] == [None] * 7
+    assert document["esp"] is None and document["running"] == "A"
+    said = as_nobody("status").stdout
+    assert said.count("State      unknown") == said.count("Cold boot  unknown") == 2
+    for word in ("unproven", "incomplete", "not confirmed"):
+        assert word not in said
+    checks = as_nobody("doctor --json").document["checks"]
+    assert "problem" not in [check["level"] for check in checks]
+    for check in checks:
+        if "cannot be told" in check["what"] or "ermission denied" in check["what"]:
+            assert check["advice"] in ("Run it as root.", "See the check 'esp'."), check
+    settled.esp.chmod(0o755)
+    assert on("status", "--json").document["slots"]["A"]["cold_boot_proven"] is True
+
+
 def test_unreadable_command_line(settled, old, as_nobody):
     closed = forbid(settled.root / "proc/cmdline")
     for command in WRITING:
