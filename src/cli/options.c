@@ -29,7 +29,7 @@ static const struct row rows[] = {
 		"accept an older version or epoch than the running system's" },
 	{ CLI_ALLOW_UNSIGNED, 0, "allow-unsigned", NULL, "accept a bundle without a signature" },
 	{ CLI_FORCE, 0, "force", NULL,
-		"also while the running slot is on trial, bad, or fallen back to" },
+		"also where a trial, a mark or an inhibitor stands against it" },
 	{ CLI_HEADER, 0, "header", "'K: V'", "send this line with HTTP requests; may be repeated" },
 	{ CLI_COMPATIBLE, 0, "compatible", "NAME", "what systems the bundle is for" },
 	{ CLI_BUNDLE_VERSION, 0, "version", "TEXT", "instead of the version that the UKI states" },

@@ -92,7 +92,7 @@ static int describe(
 	result->nothing = true;
 	result->activation = BISTABLE_ACTIVATE_NONE;
 	result->chunked = state->created > 0;
-	result->unsigned_bundle = !state->signer;
+	result->unsigned_bundle = state->payload_count > 0 && !state->signer;
 	result->boot_size = result->system_size = UINT64_MAX;
 	for (size_t i = 0; i < state->payload_count; i++) {
 		bool boot = strcmp(state->payloads[i].role, "boot") == 0;

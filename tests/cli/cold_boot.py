@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the firmware of a tree would start if power failed now, and that this is never a trial."""
 
+import hashlib
 import re
 import struct
 from pathlib import Path
@@ -68,16 +69,27 @@ def _path_of(option: bytes) -> str | None:
     return None
 
 
+def _whose(root: Path, path: str, content: bytes) -> str:
+    """By the slots' records, the command line, or the name it has; else its digest."""
+    digest = hashlib.sha256(content).hexdigest()
+    for slot in "AB":
+        record = _on_esp(root, f"\\EFI\\metropolis\\boot-{slot}.state")
+        if record and digest.encode() in record:
+            return slot
+    named = (re.search(rb"METROPOLIS-SYSTEM-([AB])", content)
+             or re.search(rb"metropolis\\boot-([ab])\.efi$", path.encode()))
+    return named[1].decode().upper() if named else digest
+
+
 def cold_start(root: Path) -> str | None:
-    """Whose UKI starts, BootNext spent: "A", "B", or the path of something else; None: nothing."""
+    """Whose UKI starts, BootNext spent: "A", "B", or the digest of another; None: nothing."""
     order = _variable(root, "BootOrder") or b""
     options = [_variable(root, f"Boot{number:04X}") for (number,) in
                struct.iter_unpack("<H", order[:len(order) & ~1])]
     for path in [*filter(None, (option and _path_of(option) for option in options)), REMOVABLE]:
         content = _on_esp(root, path)
         if content is not None and _loads(content):
-            slot = re.search(rb"METROPOLIS-SYSTEM-([AB])", content)
-            return slot[1].decode() if slot else path
+            return _whose(root, path, content)
     return None
 
 

@@ -165,14 +165,16 @@ def test_both_slots_have_parts_of_it(machine, install, web):
 
 def test_a_rotten_one(machine, install, web):
     """What it lacks is fetched, unless the other slot has it."""
-    rotten = damaged(OLD, [100_000, 500_000, 900_000])
-    machine.boot_file("B").write_bytes(rotten)
-    boot = boot_file("3", more=500)
-    chunks = check(machine, install, web, boot, rotten)
-    assert len(missing_chunks(boot, OLD)) < len(chunks) <= 8
+    initrd = noise(200_000, "another")
+    target = boot_file("2", kernel=fake_bzimage(64 << 10, seed=2), initrd=initrd)
+    rotten = damaged(target, [target.index(initrd) + at for at in (40_000, 120_000)])
+    machine.boot_file("A").write_bytes(rotten)
+    boot = boot_file("3", more=500, initrd=initrd)
+    chunks = check(machine, install, web, boot, OLD, rotten)
+    assert len(missing_chunks(boot, OLD, target)) < len(chunks) <= 6
     machine.start("B")
-    machine.boot_file("A").write_bytes(OLD)
-    assert len(check(machine, install, web, boot, rotten, OLD)) <= 2
+    machine.boot_file("A").write_bytes(damaged(OLD, [100_000, 500_000, 900_000]))
+    assert len(check(machine, install, web, boot_file("3", more=500), OLD)) <= 2
 
 
 def test_only_the_removable_path_has_one(machine, install, web):
@@ -181,14 +183,32 @@ def test_only_the_removable_path_has_one(machine, install, web):
     assert len(check(machine, install, web, boot_file("3", more=512), OLD)) <= 2
 
 
-@pytest.mark.parametrize("content", [None, b"x", bytes(5000), OLD[:300_000]],
-                         ids=["nothing", "a byte", "zeroes", "the half of it"])
+USELESS = pytest.mark.parametrize(
+    "content", [None, b"x", bytes(5000), OLD[:300_000]],
+    ids=["nothing", "a byte", "zeroes", "the half of it"])
+
+
+@USELESS
 def test_nothing_useful(machine, install, web, content):
+    """In the slot that is replaced, for a boot file of which the other has nothing either."""
+    if content:
+        machine.boot_file("A").write_bytes(content)
+    boot = boot_file("3", kernel=fake_bzimage(64 << 10, seed=3), initrd=noise(99999, 3))
+    check(machine, install, web, boot, OLD, content or b"")
+
+
+@USELESS
+def test_the_running_one_is_nowhere(machine, on, tmp_path, content):
+    """A power cycle would start nothing, or the trial: refused, with what to do."""
     machine.boot_file("B").unlink()
     machine.removable.unlink()
     if content:
         machine.boot_file("B").write_bytes(content)
-    check(machine, install, web, boot_file("3", more=512), content or b"")
+    (tmp_path / "os.bundle").write_bytes(bundle_of(boot_file("3")))
+    before = machine.snapshot()
+    result = on("install", tmp_path / "os.bundle")
+    assert result.code == 3 and "Copy the UKI that runs to" in result.stderr, result
+    assert machine.snapshot() == before
 
 
 def test_a_folder_in_its_place(machine, install, web):

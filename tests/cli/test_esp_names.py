@@ -51,7 +51,7 @@ def test_a_life(factory, on, status, bundle_file):
     found = on("install", bundle_file)
     assert found.code == 0, found
     assert (factory.esp / "efi/METROPOLIS/BOOT-A.EFI").read_bytes() != removable.read_bytes()
-    assert sorted(os.listdir(factory.esp / "efi")) == ["METROPOLIS", "boot"]
+    assert sorted(os.listdir(factory.esp / "efi")) == ["METROPOLIS", "boot", "firmware"]
     assert len({name.lower() for name in names(factory)}) == len(names(factory))
     assert status()["slots"]["A"]["complete"] is status()["slots"]["B"]["complete"] is True
     assert on("verify").code == 0

@@ -250,7 +250,7 @@ def test_a_second_install_is_refused_at_once(on, tree, bundle_file):
         before = tree.snapshot()
         start = time.monotonic()
         result = on("install", bundle_file)
-        assert result.code == 4 and "another install is running" in result.stderr, result
+        assert result.code == 4 and f"(PID {os.getpid()}) is at work" in result.stderr, result
         assert time.monotonic() - start < 10
         assert_untouched(tree, before)
         assert on("status").code == 0  # takes no lock

@@ -4,6 +4,7 @@
 import calendar
 import io
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -409,9 +410,15 @@ def test_removable_path_is_spared(running, on, verify):
     assert running.removable.read_bytes() == good
     damage(running.boot_file("B"), 3000)
     marked = on("mark-good")
-    assert "was not refreshed" in marked.stderr and "not the file" in marked.stderr, marked
-    assert on("install", "-q", "--activate=none", "-", input=make(BOOT, SYSTEM)).code == 0
-    assert running.removable.read_bytes() == good
+    assert marked.code == 0 and "was copied to /EFI/metropolis/boot-b.efi" in marked.stderr, marked
+    assert running.boot_file("B").read_bytes() == running.removable.read_bytes() == good
+    # Both are damaged: neither replaces the other.
+    damage(running.boot_file("B"), 3000)
+    damage(running.removable, 4000)
+    before = running.snapshot()
+    marked = on("mark-good")
+    assert marked.code == 3 and "is not the file that was installed" in marked.stderr, marked
+    assert running.snapshot() == before
 
 
 def test_removable_path_after_a_forced_install(running, on):
@@ -424,3 +431,89 @@ def test_removable_path_after_a_forced_install(running, on):
     marked = on("mark-good")
     assert marked.code == 0 and "somebody else" not in marked.stderr, marked
     assert running.removable.read_bytes() == running.boot_file("A").read_bytes()
+
+
+# Where it came from
+
+
+SECRETS = ["?token=opensesame", "?X-Amz-Expires=600&X-Amz-Signature=opensesame", "#opensesame",
+           "?opensesame=%2F..%2f&a=%00", "user"]
+
+
+def secret_url(url, secret):
+    return (url.replace("//", "//somebody:opensesame@") if secret == "user" else url + secret)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_source_with_a_secret(signed, on, url, web, verify, status, secret):
+    """The whole is kept for repair, where only root can read it."""
+    given = secret_url(url, secret)
+    assert on("install", "-q", given).code == 0
+    asked = web.requests[-1]["path"], web.requests[-1]["headers"].get("authorization")
+    kept = signed.root / "var/lib/bistable/slot-b.source"
+    assert kept.read_text() == given and kept.stat().st_mode & 0o777 == 0o600
+    assert b"opensesame" not in signed.boot_file("B").with_suffix(".state").read_bytes()
+    assert "/os.bundle" in status()["slots"]["B"]["source"]
+    for command in ("status", "status --json", "doctor", "verify"):
+        assert "opensesame" not in on(*command.split()).stdout
+    damage(signed.partition("B"), 40_000)
+    web.requests.clear()
+    result = on("repair", "-v")
+    assert result.code == 0 and verify("B")["worst"] == "ok", result
+    assert "opensesame" not in result.stdout + result.stderr
+    for request in web.requests:
+        assert (request["path"], request["headers"].get("authorization")) == asked
+    # The next install into the slot leaves nothing of it behind.
+    url = web.put("/next.bundle", make(uki("4"), noise(SIZE, "four"), keys={"version": "4"}))
+    assert on("install", "-q", url).code == 0
+    assert not kept.exists()
+
+
+def test_a_secret_that_is_gone(signed, on, url):
+    assert on("install", "-q", url + "?token=opensesame").code == 0
+    kept = signed.root / "var/lib/bistable/slot-b.source"
+    other = kept.read_text().replace("os.bundle", "another.bundle")
+    damage(signed.partition("B"), 40_000)
+    for content in (None, other, "", "\0"):
+        kept.unlink(missing_ok=True)
+        if content is not None:
+            kept.write_text(content)
+        result = on("repair")
+        assert result.code == 2 and "name the bundle" in result.stderr, result
+        assert "slot-b.source" in result.stderr and "opensesame" not in result.stderr
+    assert on("repair", url).code == 0
+
+
+def test_a_secret_that_cannot_be_kept(signed, on, url):
+    """The install does not fail by it."""
+    shutil.rmtree(signed.root / "var/lib/bistable")
+    (signed.root / "var/lib/bistable").write_text("no folder")
+    result = on("install", url + "?token=opensesame")
+    assert result.code == 0 and "address is not kept" in result.stderr, result
+    assert "opensesame" not in result.stdout + result.stderr
+
+
+def test_a_path_is_where_it_was(signed, on, verify, status, tmp_path):
+    """Given from one folder, repaired from another."""
+    (tmp_path / "os.bundle").write_bytes(make(BOOT, SYSTEM))
+    assert on("install", "-q", "./os.bundle", cwd=tmp_path).code == 0
+    assert status()["slots"]["B"]["source"] == f"{tmp_path}/./os.bundle"
+    damage(signed.partition("B"), 40_000)
+    assert on("repair", cwd="/").code == 0 and verify("B")["worst"] == "ok"
+
+
+def test_repair_of_nothing_in_json(running, on, web):
+    """Real values of what is there, and nothing that was done."""
+    result, counts = repair(on)
+    assert result.code == 0 and counts["slot"] == "A" and counts["version"] is None
+    assert counts["unsigned"] is False and counts["signer"] is None
+    assert counts["boot_size"] is counts["system_size"] is None
+    url = web.put("/next.bundle", make(uki("4"), noise(SIZE, "four"), keys={"version": "4"}))
+    assert on("install", "-q", "--activate=none", url).code == 0
+    result, counts = repair(on)
+    assert result.code == 0
+    assert (counts["slot"], counts["version"], counts["unsigned"]) == ("A", "4", False)
+    assert counts["signer"]["subject"] == f"CN={SIGNER}" and len(counts["signer"]["sha256"]) == 64
+    assert (counts["boot_size"], counts["system_size"]) == (len(uki("4")), SIZE)
+    assert counts["kept"] == len(uki("4")) + SIZE
+    assert [counts[key] for key in ("written", "to_fetch", "copied", "requests")] == [0] * 4

@@ -14,7 +14,8 @@ from tree import Tree, bundle, load_option, uki
 SLOT_KEYS = {"state_known", "version", "source", "complete", "entry", "entry_active", "attempts",
              "tried_unconfirmed", "confirmed", "bad", "cold_boot_proven", "epoch", "installed",
              "signer", "root_hash", "image_sha256", "boot_file_sha256"}
-KEYS = {"schema", "version", "compatible", "boot_loader", "efi", "running", "default", "next", "next_how", "kexec_booted", "secure_boot",
+KEYS = {"schema", "version", "compatible", "boot_loader", "efi", "running", "default", "next",
+        "next_how", "kexec_booted", "secure_boot",
         "kexec", "esp", "slots", "notes"}
 
 
