@@ -115,7 +115,8 @@ class ColdBoot:
     def _besides(self) -> str | None:
         """What the operation is to let start."""
         here = running(self.root)
-        if "mark-good" in self.arguments or "--force" in self.arguments:
+        # A slot that is repaired must not start meanwhile; the other one has been confirmed, too.
+        if {"mark-good", "--force", "repair"} & set(self.arguments):
             return here
         if "mark-bad" in self.arguments:
             bad = next((word for word in self.arguments if word in ("A", "B")), None)

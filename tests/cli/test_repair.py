@@ -517,3 +517,30 @@ def test_repair_of_nothing_in_json(running, on, web):
     assert (counts["boot_size"], counts["system_size"]) == (len(uki("4")), SIZE)
     assert counts["kept"] == len(uki("4")) + SIZE
     assert [counts[key] for key in ("written", "to_fetch", "copied", "requests")] == [0] * 4
+
+
+def test_the_way_that_is_advised(running, on, web, verify):
+    """The running slot is damaged: what repair says leads to the end."""
+    url = web.put("/os.bundle", make(BOOT, SYSTEM))
+    assert on("install", "-q", "--activate=none", url).code == 0
+    damage(running.partition("B"), 40_000)
+    result = on("repair")
+    assert result.code == 1 and "bistable rollback" in result.stderr, result
+    assert on("rollback", "-q", "--activate=reboot").code == 0
+    assert running.reboot() == "A"
+    result = on("repair")
+    if result.code == 3:  # a slot that nobody has ever confirmed
+        assert "mark-good" in result.stderr, result
+        assert on("mark-good").code == 0
+        result = on("repair")
+    assert result.code == 0 and level(verify(), "B", "image") == "ok", result
+
+
+def test_from_a_slot_that_was_confirmed_before(running, on, web, verify):
+    """Gone back to on purpose: the attempt is open, and yet it is no trial of something new."""
+    assert on("install", "-q", web.put("/os.bundle", make(BOOT, SYSTEM))).code == 0
+    assert running.reboot() == "A" and on("mark-good").code == 0
+    assert on("rollback", "-q", "--activate=reboot").code == 0 and running.reboot() == "B"
+    damage(running.partition("A"), 40_000)
+    result = on("repair")
+    assert result.code == 0 and level(verify(), "A", "image") == "ok", result

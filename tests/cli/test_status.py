@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from conftest import PROJECT
 from terminal import on_terminal
 from tree import Tree, bundle, load_option, uki
 
@@ -212,3 +213,25 @@ def test_a_closed_output_is_an_error(on):
     with open("/dev/full", "wb") as full:
         result = on("status", stdout=full)
     assert result.code == 1 and "standard output" in result.stderr, result
+
+
+def all_keys(value):
+    if isinstance(value, dict):
+        return set(value) | set().union(*map(all_keys, value.values()))
+    return set().union(*map(all_keys, value)) if isinstance(value, list) else set()
+
+
+def test_every_key_is_documented(on, tree, bundle_file):
+    """docs/formats.md names what a program may rely on."""
+    words = set(re.findall(r"`([^`]+)`", (PROJECT / "docs/formats.md").read_text()))
+    manual = (PROJECT / "man/bistable.1.scd").read_text()
+    found = set()
+    for command in (["mark-good"], ["install", bundle_file], ["status"], ["mark-started"],
+                    ["mark-bad", "B"], ["doctor"], ["verify"], ["repair"],
+                    ["install", bundle_file, "--force"], ["activate"], ["rollback"]):
+        result = on(*command, "--json")
+        documents = [result.document] if command[0] not in ("install", "repair") else result.events
+        found |= set().union(*map(all_keys, documents))
+    unknown = {key for key in found - words - {"A", "B"}
+               if f'"{key}"' not in manual and f"_{key}_" not in manual}
+    assert not unknown
