@@ -19,7 +19,7 @@
 #include "stage.h"
 #include "world.h"
 
-#define TORN_SEEDS     4
+#define TORN_SEEDS     2
 #define TORN_SEEDS_ALL 64 /* with SIM_ALL */
 
 static unsigned count_operations(

@@ -89,6 +89,10 @@ def put_file(disk: Path, name: str, content: bytes) -> None:
         cache.tool("mcopy", "-o", "-i", f"{disk}@@{ESP.start}", file.name, f"::{name}")
 
 
+def remove_file(disk: Path, name: str) -> None:
+    cache.tool("mdel", "-i", f"{disk}@@{ESP.start}", f"::{name}")
+
+
 def get_file(disk: Path, name: str) -> bytes:
     """A file of the ESP, as the host reads it."""
     with tempfile.TemporaryDirectory() as directory:
