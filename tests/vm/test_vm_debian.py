@@ -127,8 +127,11 @@ class Life:
         stopped = machine.check("cat /var/lib/stopped").split()
         assert stopped[-4:] == ["application", before, "database", before]
         console = machine.console_tail(1000)
-        ends = ["Stopped application.service", "Stopped database.service", "Unmounted var.mount"]
-        order = [console.rindex(words) for words in (*ends, "Starting systemd-kexec.service")]
+        steps = ["Stopped application.service", "Stopped database.service", "Unmounted var.mount",
+                 "(Starting|Finished) systemd-kexec.service"]
+        found = [[match.start() for match in re.finditer(step, console)] for step in steps]
+        assert all(found), console
+        order = [places[-1] for places in found]
         assert order == sorted(order), console
 
     def was_delayed(self, boot: str) -> None:
