@@ -147,7 +147,9 @@ class Bench:
         run("/usr/sbin/losetup", "--detach", self.device)
 
     def prepare(self) -> None:
-        """Another content than the bundle's, on the medium, and no cache of it."""
+        """Another content than the bundle's, on the medium, no boot file, and no cache of it."""
+        for path in self.tree.boot_file("B").parent.glob("boot-b.*"):
+            path.unlink()
         run("/usr/sbin/blkdiscard", "-f", "-z", self.device)
         os.sync()
         pathlib.Path("/proc/sys/vm/drop_caches").write_text("1")

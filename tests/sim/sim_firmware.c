@@ -277,9 +277,11 @@ static enum start start_entry(struct sim *sim, uint16_t number, bool active_only
 		|| devicepath_parse(option.device_paths, &target, NULL) < 0 || !target.has_hd
 		|| !target.path)
 		return NOT_STARTED;
-	/* A file on another disk, which is not there. */
+	/* A file on another disk, which is not there. EDK2 goes by the number as well, and not by
+	 * start and size. */
 	sim_machine(sim)->ops->esp_location(&sim->machine, NULL, &location, NULL);
-	if (!guid_equal(&target.hd.partuuid, &location.partuuid))
+	if (!guid_equal(&target.hd.partuuid, &location.partuuid)
+		|| target.hd.partition_number != location.partition_number)
 		return NOT_STARTED;
 	start = start_file(sim, target.path, NULL);
 	if (start == STARTED)

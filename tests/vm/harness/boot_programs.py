@@ -64,6 +64,8 @@ def _download(work: Path) -> None:
     sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {SUITE} main\n")
     options = [f"Dir::Etc::SourceList={sources}", "Dir::Etc::SourceParts=/dev/null"]
     options += [f"Dir::State::Lists={apt}/lists", f"Dir::Cache={apt}", "APT::Architecture=amd64"]
+    # Another user may not get into the cache.
+    options.append("APT::Sandbox::User=root")
     words = [word for option in options for word in ("-o", option)]
     cache.tool("apt-get", *words, "-qq", "update")
     cache.tool("apt-get", *words, "-qq", "download", *PACKAGES, cwd=work)
