@@ -14,8 +14,9 @@ from tree import Tree, load_option
 
 NAMES = ["running-slot", "clock", "secure-boot", "kexec", "variables", "entry-a", "entry-b",
          "duplicates", "lost-entries", "boot-order", "boot-next", "boot-loader", "esp",
-         "esp-location", "esp-writable", "esp-space", "esp-names", "esp-leftovers", "removable-path", "slot-a", "boot-file-a",
-         "partition-a", "slot-b", "boot-file-b", "partition-b"]
+         "esp-location", "esp-writable", "esp-space", "esp-names", "esp-leftovers",
+         "removable-path", "slot-a", "boot-file-a", "partition-a", "slot-b", "boot-file-b",
+         "partition-b"]
 LEVELS = ["ok", "warning", "problem"]
 
 

@@ -26,7 +26,8 @@ def assert_cold_boot(machine: Machine, letter: str, entry: str) -> None:
     machine.cold_boot(letter)
     assert machine.firmware_entry() == entry
     status = machine.status()
-    assert (status["running"], status["next"], status["default"]) == (("A", "B")[letter == "Y"],) * 3
+    slot = "B" if letter == "Y" else "A"
+    assert (status["running"], status["next"], status["default"]) == (slot, slot, slot)
 
 
 def add_entries(machine: Machine, entries: dict[str, tuple[str, str]], esp=disk.ESP) -> None:
