@@ -15,10 +15,10 @@ test:
 	@tools/setup test
 	@tools/run-tests
 
-# What the unit, simulation and CLI tests sample, whole: some ten minutes.
+# What the unit, simulation and CLI tests sample, whole, and all virtual machines: about an hour.
 test-long:
 	@tools/setup test
-	@SIM_ALL=1 SIGNAL_RUNS=60 tools/run-tests unit cli
+	@SIM_ALL=1 SIGNAL_RUNS=60 VM_ALL=1 tools/run-tests unit cli vm
 
 # FUZZ_SECONDS=60 for each target
 fuzz:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: another one of a kind; left to `make test-long`")
     missing = [
         package
         for tool, package in NEEDED.items()
@@ -51,8 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{program} does not exist: build it, or set BISTABLE")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that no processor waits for it at the end."""
+    if not os.environ.get("VM_ALL"):
+        left = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: "debian" not in item.path.name)
 
 

@@ -18,7 +18,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["nvme-4096", "ata", pytest.param("virtio-4096", marks=pytest.mark.long)]
+)
 def test_update_on(kind, system, bundle, tmp_path):
     attach, chipset, block, name = KINDS[kind]
     machine = Machine(tmp_path, system)
@@ -57,7 +59,7 @@ def test_update_on(kind, system, bundle, tmp_path):
         machine.power_cut()
 
 
-@pytest.mark.parametrize("root", ["vda", "vdb"])
+@pytest.mark.parametrize("root", [pytest.param("vda", marks=pytest.mark.long), "vdb"])
 def test_cloned_disk(root, machine, bundle, tmp_path, system):
     """Two disks equal to the last bit: everything goes to the one that the root lies on."""
     clone = tmp_path / "clone.raw"

@@ -15,7 +15,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["Nehalem", pytest.param("qemu64", marks=pytest.mark.long)])
 def test_install_on(model, machine, bundle, web, system):
     machine.cpu = model
     machine.boot("X")

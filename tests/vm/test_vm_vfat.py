@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from harness import disk, fat32, testos, uki, writelog
 
 RECORD = "/EFI/metropolis/boot-b.state"
@@ -85,6 +87,7 @@ def record(machine, tmp_path: Path, command: str) -> Path:
     return base
 
 
+@pytest.mark.long
 def test_the_checker_finds_a_naive_replacement(machine, web, tmp_path):
     """Temporary file and rename, each synced, is not safe on vfat: the checker must see it."""
     old, new = random.Random(1).randbytes(64 << 10), random.Random(2).randbytes(80 << 10)
