@@ -79,20 +79,24 @@ static int write_order(struct firmware *firmware, struct entries *entries, struc
 	return machine->ops->variable_write(machine, "BootOrder", span_of(&bytes), error);
 }
 
-static int write_entry(
-	struct firmware *firmware, struct entry *entry, uint32_t attributes, struct error *error)
+static int write_option(struct firmware *firmware, const struct entry *entry, struct error *error)
 {
 	struct machine *machine = firmware->settings.machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
-	int r;
+	int r = loadopt_format(&entry->option, &bytes, error);
 
-	if (entry->option.attributes == attributes)
-		return 0;
-	entry->option.attributes = attributes;
-	r = loadopt_format(&entry->option, &bytes, error);
 	if (r < 0)
 		return r;
 	return machine->ops->variable_write(machine, entry->variable, span_of(&bytes), error);
+}
+
+static int write_entry(
+	struct firmware *firmware, struct entry *entry, uint32_t attributes, struct error *error)
+{
+	if (entry->option.attributes == attributes)
+		return 0;
+	entry->option.attributes = attributes;
+	return write_option(firmware, entry, error);
 }
 
 static int set_active(struct firmware *firmware, enum slot slot, bool active, struct error *error)
@@ -206,34 +210,33 @@ static uint16_t place_of_pair(struct firmware *firmware, const struct bootorder 
 }
 
 /*
- * Some firmware finds the ESP by its number and place, and these may have changed since the entry
- * was made.
+ * Some firmware finds the ESP by its number (EDK2) or place as well, and these may have changed
+ * since an entry was made: it starts nothing until it is put right. So the first in BootOrder is
+ * put right first.
  */
 static int put_in_place(struct firmware *firmware, struct entries *entries,
 	const uint16_t numbers[SLOT_COUNT], bool *ret_repaired, struct error *error)
 {
-	struct machine *machine = firmware->settings.machine;
 	struct esp_location location;
 	int r;
 
 	r = firmware_esp_location(firmware, &location, error);
-	for (size_t i = 0; r == 0 && i < entries->count; i++) {
-		struct entry *entry = &entries->items[i];
-		AUTO_BUFFER struct buffer bytes = { 0 };
+	for (size_t i = 0; r == 0 && i < entries->order.count; i++) {
+		struct entry *entry = entries_find(entries, entries->order.numbers[i]);
 		struct devicepath_hd hd = {
 			.partition_number = location.partition_number,
 			.start = location.start,
 			.size = location.size,
 		};
 
-		if (!entry->misplaced || (!entry->ours && entry->number != numbers[entry->slot]))
+		if (!entry || !entry->misplaced
+			|| (!entry->ours && entry->number != numbers[entry->slot]))
 			continue;
 		/* Inside of the entry's own bytes: all that is not understood stays. */
 		devicepath_set_place(
 			entry->bytes.data + (entry->option.device_paths.data - entry->bytes.data),
 			entry->option.device_paths.size, &hd);
-		r = machine->ops->variable_write(
-			machine, entry->variable, span_of(&entry->bytes), error);
+		r = write_option(firmware, entry, error);
 		if (r < 0)
 			return r;
 		report_note(firmware->settings.report,
@@ -243,6 +246,15 @@ static int put_in_place(struct firmware *firmware, struct entries *entries,
 		*ret_repaired = true;
 	}
 	return r;
+}
+
+/* BootOrder as it is to be, then what it names. */
+static int write_pair(struct firmware *firmware, struct entries *entries,
+	const uint16_t numbers[SLOT_COUNT], bool *ret_repaired, struct error *error)
+{
+	int r = write_order(firmware, entries, error);
+
+	return r < 0 ? r : put_in_place(firmware, entries, numbers, ret_repaired, error);
 }
 
 /* Both slots have an entry and are listed; an unlisted one goes behind its counterpart. */
@@ -270,9 +282,6 @@ static int complete_pair(struct firmware *firmware, const bool startable[SLOT_CO
 		/* A second creation must see this one's number as taken. */
 		ret->taken[ret->taken_count++] = numbers[slot];
 	}
-	r = put_in_place(firmware, ret, numbers, &repaired, error);
-	if (r < 0)
-		return r;
 	if (bootorder_find(&ret->order, numbers[SLOT_A]) < 0
 		&& bootorder_find(&ret->order, numbers[SLOT_B]) < 0)
 		repaired |= bootorder_put_before(
@@ -346,7 +355,7 @@ static int put_first(struct firmware *firmware, enum slot slot, const bool start
 	}
 	changes->moved = move_to_front(firmware, entries, slot, numbers);
 	changes->repaired |= changes->moved;
-	return write_order(firmware, entries, error);
+	return write_pair(firmware, entries, numbers, &changes->repaired, error);
 }
 
 static int firmware_check(struct boot *boot, struct error *error)
@@ -378,7 +387,7 @@ static int firmware_prepare(struct boot *boot, enum slot running, enum slot targ
 		r = complete_pair(firmware, startable, slot_other(target), &entries, numbers,
 			&changes.repaired, error);
 		if (r == 0)
-			r = write_order(firmware, &entries, error);
+			r = write_pair(firmware, &entries, numbers, &changes.repaired, error);
 	}
 	return r < 0 ? r : clear_next(firmware, &entries, target, error);
 }

@@ -163,6 +163,76 @@ static void test_misplaced_entries(void **unused)
 	doctor_says(sim, "entry-b", OK, "starts slot B");
 }
 
+static int mark_good(struct sim *sim, struct error *error)
+{
+	return world_mark_good(sim, false, error);
+}
+
+static int go_back(struct sim *sim, struct error *error)
+{
+	return world_rollback(sim, BISTABLE_ACTIVATE_REBOOT, error);
+}
+
+/* B is confirmed, A a trial; the partition has got another number, so that no entry starts. */
+static struct sim *make_renumbered(const struct system systems[3], bool trial_runs)
+{
+	const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
+	struct sim *sim = world_new(&systems[0]);
+	struct patient patient = { .sim = sim };
+
+	world_must_install(sim, &systems[1], &by_reboot);
+	assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	world_must_mark_good(sim);
+	world_must_install(sim, &systems[2], &by_kexec);
+	if (trial_runs)
+		assert_int_equal(sim_kexec(sim), SLOT_A);
+	for (enum slot slot = SLOT_A; slot < SLOT_COUNT; slot++) {
+		char name[16];
+
+		entry_of(&patient, slot, name);
+		misplace(sim, name, 7, 2048);
+	}
+	if (!trial_runs)
+		assert_int_equal(sim_power_cycle(sim), SLOT_B);
+	return sim;
+}
+
+/* Whenever the power fails while the entries are put right, no trial starts. */
+static void test_renumbered(void **unused)
+{
+	static int (*const operations[])(
+		struct sim * sim, struct error * error) = { mark_good, go_back };
+	const struct system_faults kind = { .small = true };
+	struct system systems[] = {
+		system_new("1", 1, &kind),
+		system_new("2", 2, &kind),
+		system_new("3", 3, &kind),
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < 2; i++) {
+		AUTO_SIM struct sim *before = make_renumbered(systems, operations[i] == go_back);
+		unsigned at = 0;
+
+		for (bool dead = true; dead;) {
+			AUTO_SIM struct sim *sim = sim_copy(before);
+			struct error error = { 0 };
+			enum slot now;
+
+			sim_set_fault(sim, SIM_CUT_AFTER, ++at);
+			operations[i](sim, &error);
+			dead = sim->dead;
+			now = sim_power_cycle(sim);
+			if (now != SLOT_B)
+				fail_msg("operation %zu, cut %u: slot %c starts", i, at,
+					slot_letter(now));
+		}
+		assert_true(at > 3);
+	}
+	for (size_t i = 0; i < 3; i++)
+		system_done(&systems[i]);
+}
+
 /* An entry of ours on an ESP that no disk has any more. */
 static void test_entry_of_a_lost_esp(void **unused)
 {
@@ -185,6 +255,7 @@ int main(void)
 		cmocka_unit_test(test_first_confirmation),
 		cmocka_unit_test(test_one_record),
 		cmocka_unit_test(test_misplaced_entries),
+		cmocka_unit_test(test_renumbered),
 		cmocka_unit_test(test_entry_of_a_lost_esp),
 	};
 
