@@ -179,13 +179,12 @@ def test_firmware_starts_what_is_accepted(machine, system, programs, tmp_path):
     before = firmware.boot_order(firmware.read_variables(machine))
     machine.check(
         f"cd /boot{FOLDER} && for v in Boot*; do "
-        f"dd if=$v of={firmware.EFIVARS}/$v bs=65536 count=1 2>/dev/null || exit 1; done",
-        timeout=1200,
+        f"dd if=$v of={firmware.EFIVARS}/$v bs=65536 count=1 2>/dev/null || exit 1; done"
     )
     numbers = [f"{number:04X}" for number in range(FIRST, FIRST + len(found))]
     firmware.write_variable(machine, "BootOrder", firmware.pack_order(numbers + before))
     machine.send("sync; reboot -f")
-    machine.wait_ready("X", timeout=1200)
+    machine.wait_ready("X")
     assert machine.firmware_entry() == LAST
 
     came = outcomes(machine.console_tail(10**6))
