@@ -119,7 +119,7 @@ class ColdBoot:
         if {"mark-good", "--force", "repair"} & set(self.arguments):
             return here
         if "mark-bad" in self.arguments:
-            bad = next((word for word in self.arguments if word in ("A", "B")), None)
+            bad = next((word.upper() for word in self.arguments if word in "ABab"), None)
             return {"A": "B", "B": "A"}.get(bad, here)
         return None
 
