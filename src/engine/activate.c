@@ -120,22 +120,21 @@ int activate_prepare(struct context *context, struct startable *first, enum slot
 		       : coldboot_require(context, first->slot, error);
 }
 
-/* Why no kernel at all can be staged here: *ret_reason, owned; NULL: one can. */
-static int look_at_kexec(struct context *context, char **ret_reason, struct error *error)
+int activate_look_at_kexec(
+	struct context *context, bool *ret_known, char **ret_reason, struct error *error)
 {
 	struct machine *machine = context->machine;
 	const char *reason = "[activate] kexec = no forbids it here";
 	struct error why = { 0 };
-	int r = -EPERM;
+	int r = 0;
 
+	*ret_known = true;
 	if (context->config.kexec) {
 		r = machine->ops->kexec_preflight(machine, ret_reason, &why);
+		*ret_known = r != -EPERM;
+		if (*ret_known)
+			return r < 0 ? error_pass(error, &why) : 0;
 		reason = why.text;
-	}
-	if (r != -EPERM) {
-		if (r < 0 && error)
-			*error = why;
-		return r;
 	}
 	*ret_reason = strdup(reason);
 	return *ret_reason ? 0 : error_memory(error);
@@ -144,13 +143,14 @@ static int look_at_kexec(struct context *context, char **ret_reason, struct erro
 int activate_check(struct context *context, enum bistable_activation how, struct error *error)
 {
 	AUTO_FREE char *reason = NULL;
+	bool known;
 	int r;
 
 	if (how == BISTABLE_ACTIVATE_DEFAULT)
 		how = context->config.activation;
 	if (how != BISTABLE_ACTIVATE_KEXEC_ONLY)
 		return 0;
-	r = look_at_kexec(context, &reason, error);
+	r = activate_look_at_kexec(context, &known, &reason, error);
 	if (r < 0 || !reason)
 		return r;
 	return error_failed(error, EOPNOTSUPP, "kexec is not possible: %s", reason);
@@ -168,9 +168,10 @@ static int stage_kexec(struct context *context, enum slot slot, const struct uki
 	struct machine *machine = context->machine;
 	AUTO_FREE char *reason = NULL;
 	struct error why = { 0 };
+	bool known;
 	int r;
 
-	r = look_at_kexec(context, &reason, error);
+	r = activate_look_at_kexec(context, &known, &reason, error);
 	if (r < 0)
 		return r;
 	if (reason)

@@ -54,3 +54,10 @@ int activate_other(struct context *context, enum bistable_activation how, bool b
  * written, as far as the slot does not matter.
  */
 int activate_check(struct context *context, enum bistable_activation how, struct error *error);
+
+/**
+ * Why no kernel at all can be staged here: *ret_reason, owned; NULL: one can. *ret_known: false
+ * where it takes root to know.
+ */
+int activate_look_at_kexec(
+	struct context *context, bool *ret_known, char **ret_reason, struct error *error);

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "boot/boot.h"
 #include "crypto/sha256.h"
+#include "engine/activate.h"
 #include "engine/coldboot.h"
 #include "engine/confirm.h"
 #include "engine/context.h"
@@ -316,23 +317,12 @@ static int fill_secure_boot(
 
 static int fill_kexec(struct context *context, struct bistable_status *status, struct error *error)
 {
-	struct machine *machine = context->machine;
-	struct error why = { 0 };
 	int r;
 
-	status->kexec_booted = machine->ops->kexec_booted(machine);
-	status->kexec_known = true;
-	if (!context->config.kexec)
-		return duplicate(
-			"[activate] kexec = no forbids it here", &status->kexec_reason, error);
-	r = machine->ops->kexec_preflight(machine, &status->kexec_reason, &why);
-	if (r == -EPERM) {
-		status->kexec_known = false;
-		return duplicate(why.text, &status->kexec_reason, error);
-	}
-	if (r < 0)
-		*error = why;
-	if (r < 0 || !context_locked_down(context))
+	status->kexec_booted = context->machine->ops->kexec_booted(context->machine);
+	r = activate_look_at_kexec(context, &status->kexec_known, &status->kexec_reason, error);
+	if (r < 0 || !context->config.kexec || !status->kexec_known
+		|| !context_locked_down(context))
 		return r;
 	/* Not a reason by itself: a kernel whose signature this system trusts is still accepted. */
 	return add_note(status,

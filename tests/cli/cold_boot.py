@@ -7,9 +7,8 @@ import struct
 from pathlib import Path
 
 from pe_image import PeImage
-from tree import EFI_GLOBAL, ESP_UUID
+from tree import ACTIVE, EFI_GLOBAL, ESP_NUMBER, ESP_UUID
 
-ACTIVE = 1
 REMOVABLE = "\\EFI\\BOOT\\BOOTX64.EFI"
 
 
@@ -52,13 +51,14 @@ def _path_of(option: bytes) -> str | None:
     try:
         attributes, _ = struct.unpack_from("<IH", option)
         at = 6
-        while option[at:at + 2] != b"\0\0":
+        while struct.unpack_from("<H", option, at) != (0,):
             at += 2
         at, here = at + 2, False
         while attributes & ACTIVE and option[at] != 0x7F:
             kind, subtype, size = struct.unpack_from("<BBH", option, at)
             if (kind, subtype) == (4, 1):
-                here = option[at + 24:at + 40] == ESP_UUID.bytes_le
+                (number,) = struct.unpack_from("<I", option, at + 4)
+                here = (number, option[at + 24:at + 40]) == (ESP_NUMBER, ESP_UUID.bytes_le)
             elif (kind, subtype) == (4, 4) and here:
                 return option[at + 4:at + size].decode("utf-16-le").rstrip("\0")
             if size < 4:
@@ -84,8 +84,8 @@ def _whose(root: Path, path: str, content: bytes) -> str:
 def cold_start(root: Path) -> str | None:
     """Whose UKI starts, BootNext spent: "A", "B", or the digest of another; None: nothing."""
     order = _variable(root, "BootOrder") or b""
-    options = [_variable(root, f"Boot{number:04X}") for (number,) in
-               struct.iter_unpack("<H", order[:len(order) & ~1])]
+    numbers = dict.fromkeys(struct.unpack_from(f"<{len(order) // 2}H", order))
+    options = [_variable(root, f"Boot{number:04X}") for number in numbers]
     for path in [*filter(None, (option and _path_of(option) for option in options)), REMOVABLE]:
         content = _on_esp(root, path)
         if content is not None and _loads(content):

@@ -3,9 +3,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,31 @@ signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TIMEOUT = 900  # seconds; what hangs is a bug, what is slow is not
+
+
+def wait_until(condition):
+    """What it returns when that is true at last."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.01)
+    return found
+
+
+def wait_until_idle(process):
+    """It has come to an end, or waits for something: nothing ran in it for a while."""
+    def look():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return re.search(r"^State:\t(.)", status, re.M)[1], re.findall(r"switches:\t(\d+)", status)
+
+    same, before = 0, None
+    deadline = time.monotonic() + TIMEOUT
+    while process.poll() is None and same < 20:
+        assert time.monotonic() < deadline, "it does not come to rest"
+        now = look()
+        same = same + 1 if now == before and now[0] == "S" else 0
+        before = now
+        time.sleep(0.01)
 
 
 class Result:
@@ -59,6 +86,18 @@ def find_binary():
         if Path(path).is_file():
             return str(Path(path).resolve())
     pytest.exit(f"no program to test: none of {', '.join(map(str, candidates))} exists", 2)
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    """What hangs fails, and says where."""
+    def give_up(number, frame):
+        raise TimeoutError("the test hangs")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(3 * TIMEOUT)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +144,9 @@ def run(start):
         process = start(*arguments, **options)
         stdout, stderr = process.communicate(input, timeout=TIMEOUT)
         result = Result(process, stdout or b"", stderr or b"")
-        cold_boot.check(result.code)
         assert result.code >= 0, f"died of signal {-result.code}: {result}"
         assert "Sanitizer" not in result.stderr, result
+        cold_boot.check(result.code)
         return result
 
     return run

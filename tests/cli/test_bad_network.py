@@ -3,11 +3,13 @@
 starts, and memory stays flat whatever comes."""
 
 import ssl
+import subprocess
 
 import pytest
 
 import make_bundle
 from bad_servers import CLOSE, ENDLESS, FAULTS, LATER, SIZE
+from conftest import TIMEOUT, Result
 from http_server import Server
 from old_slot import OldSlot, assert_one_error
 from pki import tls_server
@@ -39,8 +41,6 @@ def patient(settled):
 @pytest.fixture
 def install(settled, start, environment):
     """install(url, *options) -> (Result, peak of RssAnon)"""
-    from conftest import TIMEOUT, Result
-
     # What is freed is freed, with the sanitizer too: else memory that is used again would count.
     options = environment.get("ASAN_OPTIONS", "")
     keep = "quarantine_size_mb=1:detect_stack_use_after_return=0"
@@ -104,12 +104,11 @@ def test_fault(settled, settled_status, status, install, patient, web, name, for
 @pytest.fixture(scope="session")
 def later_count(binary, settled_template, tmp_path_factory):
     """Requests of a good install of a chunked bundle."""
-    import subprocess
     tree = Tree(tmp_path_factory.mktemp("later") / "root")
     tree.become(settled_template)
     with Server() as server:
         subprocess.run([binary, "--root", tree.root, "install", "-q",
-                        server.put("/os.zip", BUNDLES["chunked"][0])], check=True, timeout=60)
+                        server.put("/os.zip", BUNDLES["chunked"][0])], check=True, timeout=TIMEOUT)
         return len(server.requests)
 
 

@@ -2,6 +2,7 @@
 """Damaged state records, and those of a newer version: what each command does with them."""
 
 import hashlib
+
 import pytest
 
 from bad_records import BAD_RECORDS, GOOD, record

@@ -14,6 +14,7 @@ import zipfile
 import pytest
 from bundles import (BOOT, CHUNK, DEFLATED, STORED, SYSTEM, ZSTD, Bundle, make_inputs,
                      make_signers, sha256, unframe)
+from conftest import TIMEOUT
 from make_uki import MACHINE_ARM64, build_uki, fake_arm64_image, fake_bzimage
 from rss import PeakRss
 from tree import MIB, uki
@@ -419,7 +420,7 @@ def test_nothing_is_left_when_it_is_ended(start, slow, tmp_path, how):
         if b'"system"' in line:
             break
     process.send_signal(how)
-    assert process.wait(timeout=60) == (-how if how == signal.SIGKILL else 1)
+    assert process.wait(timeout=TIMEOUT) == (-how if how == signal.SIGKILL else 1)
     only(tmp_path / "out")
 
 
@@ -463,7 +464,7 @@ def test_memory_does_not_grow_with_the_image(start, environment, tmp_path):
                         tmp_path / "u.efi", tmp_path / "x.img", tmp_path / "b.zip",
                         env={**environment, "ASAN_OPTIONS": options})
         watch = PeakRss(process.pid)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 0, stderr
         peaks[size] = watch.stop()
     chunk_map = 1024 * MIB // CHUNK * 36 + 1024 * MIB // 4096 * 8

@@ -7,11 +7,10 @@ SIGNAL_SEED=n draws other commands, SIGNAL_RUNS=n makes more rounds (make test-l
 import os
 import random
 import threading
-import time
 
 import pytest
 
-from conftest import TIMEOUT
+from conftest import TIMEOUT, wait_until
 from life import Life
 from tree import MIB
 
@@ -35,10 +34,8 @@ def test_an_install_and_everything_else(start, on, life, web, tmp_path):
                                                              "until": go_on, "seconds": TIMEOUT}])
     first = start("--root", life.tree.root, "install", url)
     assert web.stalled.wait(TIMEOUT)
-    deadline = time.monotonic() + TIMEOUT
-    while life.status()["slots"][life.other]["complete"]:
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: not life.status()["slots"][life.other]["complete"])
+    assert first.poll() is None
     waiting = start("--root", life.tree.root, "mark-good")
     for arguments in [("install", life.path), ("rollback",), ("activate",), ("mark-bad",)]:
         result = on(*arguments)

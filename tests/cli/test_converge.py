@@ -7,14 +7,13 @@ import json
 import random
 import signal
 import subprocess
-import time
 import zipfile
 
 import pytest
 
 import make_bundle
 from chunks import IMAGE, RUN, Expected, asked, blocks_of, place, runs_of
-from conftest import TIMEOUT
+from conftest import TIMEOUT, wait_until
 from make_bundle import BLOCK, CHUNK, make
 from tree import MIB, Tree, bundle, noise, uki
 
@@ -269,13 +268,12 @@ def test_broken_off(machine, install, start, status, web, number):
     url = web.put("/os.bundle", content, faults=[None] * 4 + [{"stall": RUN // 2}])
     process = start("--root", machine.root, "install", "--json", url)
     assert web.stalled.wait(TIMEOUT)
-    written = 0
-    deadline = time.monotonic() + TIMEOUT
-    while written < RUN and time.monotonic() < deadline:
+
+    def written():
         present = machine.partition("A").read_bytes()[:SIZE]
-        written = sum(len(a) for a, b in zip(blocks_of(image), blocks_of(present)) if a == b)
-        time.sleep(0.02)
-    assert written >= RUN - BLOCK
+        return sum(len(a) for a, b in zip(blocks_of(image), blocks_of(present)) if a == b)
+
+    wait_until(lambda: written() >= RUN - BLOCK)
     process.send_signal(number)
     process.communicate(timeout=TIMEOUT)
     assert process.returncode == (-number if number == signal.SIGKILL else 1)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from conftest import TIMEOUT
 from http_server import Server, free_port
 from pki import tls_server
 
@@ -43,7 +44,7 @@ def cat(url, *options, mode="cat", env=None):
     environ = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     start = time.monotonic()
     done = subprocess.run([CAT, "--retry=5", "--total=10", "--stall=1", *options, mode, url],
-                          capture_output=True, env={**environ, **(env or {})}, timeout=60)
+                          capture_output=True, env={**environ, **(env or {})}, timeout=TIMEOUT)
     return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 
 

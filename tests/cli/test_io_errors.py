@@ -1,43 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real disks that are full, files that may not grow: the kernel's ENOSPC, EFBIG, short writes."""
 
-import contextlib
 import resource
-import subprocess
 import zipfile
 
 import pytest
 
+from small_disk import small_disk
 from test_install import UNBOUND, assert_broken_off, assert_holds
 from tree import MIB, PARTITION_SIZE, bundle, image, noise, uki
-
-
-@contextlib.contextmanager
-def small_disk(folder, options):
-    """A tmpfs of limited size on a folder; a function that gives it other limits."""
-    folder.mkdir(exist_ok=True)
-
-    def mount(*arguments):
-        return subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True)
-
-    mounted = mount("-t", "tmpfs", "-o", options, "tmpfs")
-    if mounted.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield lambda options: mount("-o", f"remount,{options}").check_returncode()
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
 def full_esp(tree):
     """full_esp(files): from now on so many more files fit on the ESP; None: any number."""
-    content = {path.relative_to(tree.esp): path.read_bytes()
-               for path in tree.esp.rglob("*") if path.is_file()}
     with small_disk(tree.esp, "size=64m") as limit:
-        for path, data in content.items():
-            (tree.esp / path).parent.mkdir(parents=True, exist_ok=True)
-            (tree.esp / path).write_bytes(data)
 
         def allow(files):
             # The root folder counts as well.

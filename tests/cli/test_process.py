@@ -20,7 +20,7 @@ import pytest
 
 import make_bundle
 import make_cms
-from conftest import TIMEOUT, Result
+from conftest import TIMEOUT, Result, wait_until
 from old_slot import OldSlot, assert_one_error, record
 from pki import tls_server
 from test_no_permission import open_to_all
@@ -35,7 +35,7 @@ BUNDLES = {"plain": bundle(BOOT, SYSTEM, zipfile.ZIP_STORED), "chunked": UNSIGNE
 MOMENTS = [*((format, moment) for format in BUNDLES for moment in ("head", "boot", "image")),
            ("chunked", "lanes")]
 BEGUN = ("image", "lanes")  # the target is being written
-PROMPT = 10  # seconds: far less than a stall lasts, far more than anything needs
+PROMPT = TIMEOUT / 3  # seconds: far less than a stall lasts, far more than anything needs
 NOBODY = 65534
 SOMEBODY = 12345  # owns nothing
 IS_ROOT = os.geteuid() == 0
@@ -43,15 +43,6 @@ HARMLESS = re.compile(r"/dev/null|(socket|pipe):\[\d+\]|anon_inode:\[?event(fd|p
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root can look into what is locked in")
 Held = collections.namedtuple("Held", "process fetcher resolver")
-
-
-def wait_until(condition, seconds=PROMPT):
-    """What it returns when that is true at last."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it does not come to that"
-        time.sleep(0.01)
-    return found
 
 
 # What /proc tells
@@ -142,7 +133,7 @@ def hold(tree, start, web):
                    faults=[None] * 4 + [stall] * 99 if several else [stall])
         process = start("--root", tree.root, "install", "-q", server.url("/os.bundle", host),
                         **options)
-        wait_until(lambda: server.stalled.is_set() or process.poll() is not None, TIMEOUT)
+        wait_until(lambda: server.stalled.is_set() or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         wait_until(lambda: moment not in BEGUN or record(tree, "B"))
         (fetcher,) = children(process.pid)

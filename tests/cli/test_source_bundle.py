@@ -12,6 +12,7 @@ import zipfile
 
 import pytest
 
+from conftest import TIMEOUT
 from http_server import Server
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ MADE = {
 def run(source, stdin=None):
     environ = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     done = subprocess.run([CAT, "--retry=5", "--total=10", "--stall=1", "bundle", str(source)],
-                          input=stdin, capture_output=True, env=environ, timeout=60)
+                          input=stdin, capture_output=True, env=environ, timeout=TIMEOUT)
     err = done.stderr.decode()
     assert "Sanitizer" not in err and "runtime error" not in err, err
     return done.returncode, done.stdout.decode().splitlines(), err

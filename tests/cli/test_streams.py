@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Standard output and error that have no room at the moment, are closed, or are read slowly."""
 
-import contextlib
 import fcntl
 import json
 import os
-import pathlib
 import socket
 import threading
 import time
 
 import pytest
-from conftest import TIMEOUT
+from conftest import TIMEOUT, wait_until_idle
 
 SMALL = 4096  # bytes of a pipe, and less than what is said
 
@@ -39,20 +37,9 @@ def fill(writer):
             return size
 
 
-def waits_for_room(process):
-    """It has come to an end, or to poll(2) with one descriptor and no limit of time."""
-    if process.poll() is not None:
-        return True
-    with contextlib.suppress(OSError):
-        number, *arguments = pathlib.Path(f"/proc/{process.pid}/syscall").read_text().split()
-        return number == "7" and arguments[1:3] == ["0x1", "0xffffffff"]
-    return False
-
-
 def read_slowly(reader, process, into):
     """In small pieces, and only once the program cannot go on without it."""
-    while not waits_for_room(process):
-        time.sleep(0.01)
+    wait_until_idle(process)
     while piece := os.read(reader, 500):
         into.append(piece)
         time.sleep(0.001)
@@ -103,8 +90,7 @@ def test_a_reader_that_goes_away(tree, start):
     fill(writer)
     process = start("--root", tree.root, "status", "--json", stdout=writer)
     os.close(writer)
-    while not waits_for_room(process):
-        time.sleep(0.01)
+    wait_until_idle(process)
     os.close(reader)
     _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1

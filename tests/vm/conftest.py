@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import cache
+from harness.boot_programs import BootPrograms, get_boot_programs
 from harness.debian import factory_machine as debian_machine
 from harness.debian import get_debian
 from harness.machine import Machine, factory_machine
@@ -80,6 +81,12 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def programs() -> BootPrograms:
+    with cache.locked():
+        return get_boot_programs()
 
 
 @pytest.fixture

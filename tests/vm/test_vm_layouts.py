@@ -3,12 +3,9 @@
 after a power cut. (tests/sim/layouts.c has more of them.)"""
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import pytest
-
-from harness import cache, disk, firmware
-from harness.boot_programs import get_boot_programs
+from harness import disk, firmware
 from harness.machine import Machine
 from harness.snapshot import wake
 from harness.uki import bound
@@ -118,31 +115,6 @@ def test_slots_of_somebody_else(machine, web, system, tmp_path):
 # --- boot loaders ---
 
 
-@pytest.fixture(scope="session")
-def programs():
-    with cache.locked():
-        return get_boot_programs()
-
-
-def empty_esp(machine: Machine) -> None:
-    for folder in cache.tool("mdir", "-b", "-i", esp_of(machine), "::/").split():
-        cache.tool("mdeltree", "-i", esp_of(machine), folder)
-
-
-def esp_of(machine: Machine) -> str:
-    return f"{machine.disk}@@{disk.ESP.start}"
-
-
-def fill_esp(machine: Machine, files: dict[str, bytes]) -> None:
-    """Nothing else is on it afterwards."""
-    empty_esp(machine)
-    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
-    for folder in sorted(folders - {"/"}):
-        cache.tool("mmd", "-i", esp_of(machine), f"::{folder}")
-    for name, content in files.items():
-        disk.put_file(machine.disk, name, content)
-
-
 def sections(uki: bytes) -> dict[str, bytes]:
     image, found = PeImage(uki), {}
     for name in (".linux", ".initrd", ".cmdline"):
@@ -180,7 +152,7 @@ def assert_named(machine: Machine, loader: str) -> None:
 
 def test_boot_loaders(machine, programs, system, bundle):
     uki = bound(system.variant("X").uki.read_bytes(), "A")
-    fill_esp(machine, with_shim_and_grub(programs, uki))
+    disk.fill_esp(machine.disk, with_shim_and_grub(programs, uki))
     machine.boot("X")
     loader = f"the boot loader shim ({disk.REMOVABLE})"
     assert_named(machine, loader)
@@ -195,7 +167,7 @@ def test_boot_loaders(machine, programs, system, bundle):
     # Among its UKIs is the one that runs: a start without the loader can be made.
     machine.power_cut()
     systemd_boot = Path(SYSTEMD_BOOT).read_bytes()
-    fill_esp(machine, {disk.REMOVABLE: systemd_boot, TYPE2: uki})
+    disk.fill_esp(machine.disk, {disk.REMOVABLE: systemd_boot, TYPE2: uki})
     machine.boot("X")
     assert_named(machine, f"the boot loader systemd-boot ({disk.REMOVABLE})")
     machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")

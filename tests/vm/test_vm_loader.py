@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from harness import cache, disk, firmware, uki
-from harness.boot_programs import get_boot_programs
 from harness.loader_cases import cases, returning, sections, tiny_kernel, with_headers
 from pe_image import PeImage
 
@@ -34,12 +33,6 @@ STRICTER = {
     r"bytes behind the certificates": "shim: certificates end the file",
     r"entry point in data": "memory protection: data is not executable",
 }
-
-
-@pytest.fixture(scope="session")
-def programs():
-    with cache.locked():
-        return get_boot_programs()
 
 
 def recipe(output: Path, stub: Path) -> None:
@@ -156,7 +149,7 @@ def offer(machine, work: Path, found: dict[str, bytes]) -> None:
         option = firmware.load_option(name, disk.ESP, f"{FOLDER}/{number:04x}.efi")
         variable = struct.pack("<I", 7) + option
         (folder / f"Boot{number:04X}-{firmware.GLOBAL}").write_bytes(variable)
-    cache.tool("mcopy", "-s", "-i", f"{machine.disk}@@{disk.ESP.start}", folder, "::/EFI")
+    cache.tool("mcopy", "-s", "-i", disk.on_esp(machine.disk), folder, "::/EFI")
 
 
 def outcomes(console: str) -> dict[int, str]:

@@ -17,7 +17,7 @@ FACTORY = "METROPOLIS/BOOT-A.EFI boot/bootx64.efi"
 def spelled(machine: Machine) -> Machine:
     """As mtools leave it: 8.3 names whose lower case is a flag."""
     boot_file = disk.get_file(machine.disk, disk.REMOVABLE)
-    esp = f"{machine.disk}@@{disk.ESP.start}"
+    esp = disk.on_esp(machine.disk)
     cache.tool("mdeltree", "-i", esp, "::/EFI")
     for folder in ("/efi", "/efi/METROPOLIS", "/efi/boot"):
         cache.tool("mmd", "-i", esp, f"::{folder}")

@@ -26,7 +26,7 @@ def shrink_esp(machine: Machine) -> None:
     disk.write_partition(machine.disk, disk.ESP, files.read_bytes())
     files.unlink()
     for folder in ("/EFI", "/EFI/BOOT", "/EFI/metropolis"):
-        cache.tool("mmd", "-i", f"{machine.disk}@@{disk.ESP.start}", f"::{folder}")
+        cache.tool("mmd", "-i", disk.on_esp(machine.disk), f"::{folder}")
     for target in (disk.BOOT_FILE["A"], disk.REMOVABLE):
         disk.put_file(machine.disk, target, boot_file)
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from . import cache, gpt
 from .gpt import Partition
@@ -66,7 +66,7 @@ def _build(path: Path, system: System, letter: str, sector: int) -> None:
             *(f"if={files}", f"of={path}"),
         )
     for directory in ("/EFI", "/EFI/BOOT", "/EFI/metropolis"):
-        cache.tool("mmd", "-i", f"{path}@@{ESP.start}", f"::{directory}")
+        cache.tool("mmd", "-i", on_esp(path), f"::{directory}")
     boot_file = bound(variant.uki.read_bytes(), "A")
     for target in (BOOT_FILE["A"], REMOVABLE):
         put_file(path, target, boot_file)
@@ -81,23 +81,39 @@ def _make_file_system(path: Path, sector: int) -> None:
     cache.tool("mkfs.fat", *kind, "-S", str(sector), "-n", "ESP", "-i", "7e570001", path)
 
 
+def on_esp(disk: Path) -> str:
+    """The ESP of a disk that no machine is running from, as mtools name it."""
+    return f"{disk}@@{ESP.start}"
+
+
+def fill_esp(disk: Path, files: dict[str, bytes]) -> None:
+    """Nothing else is on it afterwards."""
+    for name in cache.tool("mdir", "-b", "-i", on_esp(disk), "::/").split():
+        cache.tool("mdeltree", "-i", on_esp(disk), name)
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    for folder in sorted(folders - {"/"}):
+        cache.tool("mmd", "-i", on_esp(disk), f"::{folder}")
+    for name, content in files.items():
+        put_file(disk, name, content)
+
+
 def put_file(disk: Path, name: str, content: bytes) -> None:
     """Puts a file on the ESP of a disk that no machine is running from."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        cache.tool("mcopy", "-o", "-i", f"{disk}@@{ESP.start}", file.name, f"::{name}")
+        cache.tool("mcopy", "-o", "-i", on_esp(disk), file.name, f"::{name}")
 
 
 def remove_file(disk: Path, name: str) -> None:
-    cache.tool("mdel", "-i", f"{disk}@@{ESP.start}", f"::{name}")
+    cache.tool("mdel", "-i", on_esp(disk), f"::{name}")
 
 
 def get_file(disk: Path, name: str) -> bytes:
     """A file of the ESP, as the host reads it."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "file"
-        cache.tool("mcopy", "-n", "-i", f"{disk}@@{ESP.start}", f"::{name}", target)
+        cache.tool("mcopy", "-n", "-i", on_esp(disk), f"::{name}", target)
         return target.read_bytes()
 
 
