@@ -15,7 +15,7 @@ test:
 	@tools/setup test
 	@tools/run-tests
 
-# What the unit, simulation and CLI tests sample, whole, and all virtual machines: about an hour.
+# What the unit, simulation and CLI tests sample, whole, and all virtual machines.
 test-long:
 	@tools/setup test
 	@SIM_ALL=1 SIGNAL_RUNS=60 VM_ALL=1 tools/run-tests unit cli vm

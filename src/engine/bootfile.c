@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "crypto/sha256.h"
 #include "engine/context.h"
+#include "engine/espfile.h"
 #include "engine/records.h"
 #include "fetch/fetcher.h"
 #include "format/manifest.h"
@@ -298,8 +299,7 @@ int bootfile_is_present(struct context *context, enum slot slot, const struct bo
 	struct error why = { 0 };
 	int r;
 
-	r = context->machine->ops->esp_digest(context->machine, context->esp,
-		context->config.boot_file[slot], digest, NULL, &why);
+	r = espfile_digest(context, context->config.boot_file[slot], digest, &why);
 	if (r < 0 && r != -ENOENT) {
 		if (error)
 			*error = why;
@@ -317,6 +317,7 @@ int bootfile_write(
 	bool remove_first;
 	int r;
 
+	espfile_forget(context);
 	r = bootfile_check_space(context, slot, file->bytes.size, &remove_first, error);
 	/* Nothing starts the target any more: its old boot file is no loss. */
 	if (r == 0 && remove_first)

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "boot/boot.h"
+#include "engine/espfile.h"
 #include "fetch/fetcher.h"
 #include "format/cmdline.h"
 #include "machine/machine.h"
@@ -118,6 +119,7 @@ void context_close(struct context *context)
 {
 	if (!context)
 		return;
+	espfile_forget(context);
 	boot_free(TAKE(context->boot));
 	/* It may make the ESP read-only again: nobody else is to be writing by then. */
 	context->machine->ops->esp_close(context->machine, TAKE(context->esp));

@@ -12,6 +12,7 @@
 struct boot;
 struct error;
 struct esp;
+struct espfile_seen;
 struct fetcher;
 struct machine;
 struct machine_lock;
@@ -46,6 +47,7 @@ struct context {
 	struct observer observer;
 	struct progress progress;
 	struct esp *esp; /* NULL: not reachable */
+	struct espfile_seen *seen; /* on the ESP; owned; espfile_forget() */
 	struct boot *boot;
 	struct machine_lock *lock; /* NULL: not taken */
 	unsigned threads;          /* that share work; 0: one for each processor */

@@ -464,8 +464,7 @@ int doctor_check_boot_file(struct doctor *doctor, enum slot slot, struct error *
 		return cannot_read(doctor, doctor->no_record[slot], error);
 	if (!record->has_boot_file)
 		return no_boot_file(doctor, slot, error);
-	r = context->machine->ops->esp_digest(
-		context->machine, context->esp, path, digest, NULL, &why);
+	r = espfile_digest(context, path, digest, &why);
 	if (r == -EACCES)
 		return cannot_read(doctor, why.text, error);
 	if (r < 0)

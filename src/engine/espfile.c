@@ -87,15 +87,93 @@ static int examine(
 	return r < 0 ? fail_to_load(file, &why, error) : 0;
 }
 
+/* --- what was looked at --- */
+
+struct espfile_seen {
+	char *path;
+	struct espfile file;
+	struct espfile_seen *next;
+};
+
+static void seen_free(struct espfile_seen *seen)
+{
+	if (!seen)
+		return;
+	espfile_done(&seen->file);
+	free(seen->path);
+	free(seen);
+}
+
+static void seen_freep(struct espfile_seen **seen)
+{
+	seen_free(*seen);
+}
+
+static bool copy_text(const char *text, char **ret)
+{
+	*ret = text ? strdup(text) : NULL;
+	return *ret || !text;
+}
+
+static int copy(const struct espfile *file, struct espfile *ret, struct error *error)
+{
+	AUTO_ESPFILE struct espfile made = *file;
+
+	made.why = made.cmdline = made.version = NULL;
+	if (!copy_text(file->why, &made.why) || !copy_text(file->cmdline, &made.cmdline)
+		|| !copy_text(file->version, &made.version))
+		return error_memory(error);
+	*ret = made;
+	made = (struct espfile){ 0 };
+	return 0;
+}
+
+static int remember(
+	struct context *context, const char *path, const struct espfile *file, struct error *error)
+{
+	CLEANUP(seen_freep) struct espfile_seen *seen = calloc(1, sizeof(*seen));
+	int r;
+
+	if (!seen || !copy_text(path, &seen->path))
+		return error_memory(error);
+	r = copy(file, &seen->file, error);
+	if (r < 0)
+		return r;
+	seen->next = context->seen;
+	context->seen = TAKE(seen);
+	return 0;
+}
+
+static const struct espfile *find(const struct context *context, const char *path)
+{
+	for (const struct espfile_seen *seen = context->seen; seen; seen = seen->next)
+		if (strcmp(seen->path, path) == 0)
+			return &seen->file;
+	return NULL;
+}
+
+void espfile_forget(struct context *context)
+{
+	while (context->seen) {
+		struct espfile_seen *next = context->seen->next;
+
+		seen_free(context->seen);
+		context->seen = next;
+	}
+}
+
 int espfile_look(
 	struct context *context, const char *path, struct espfile *ret, struct error *error)
 {
 	AUTO_ESPFILE struct espfile file = { .slot = SLOT_NONE };
+	const struct espfile *found = find(context, path);
 	struct machine *machine = context->machine;
 	AUTO_BUFFER struct buffer bytes = { 0 };
 	struct error why = { 0 };
 	int r;
 
+	if (found)
+		return copy(found, ret, error);
 	r = context->esp ? machine->ops->esp_read(
 		    machine, context->esp, path, BOOT_FILE_MAX, &bytes, &why)
 			 : error_failed(&why, ENODEV, "the ESP is not reachable");
@@ -105,10 +183,28 @@ int espfile_look(
 		return error_memory(error);
 	else
 		r = cannot_read(&file, r, &why, error);
+	if (r == 0 && file.present && !file.unread)
+		r = remember(context, path, &file, error);
 	if (r < 0)
 		return r;
 	*ret = file;
 	file = (struct espfile){ 0 };
+	return 0;
+}
+
+int espfile_digest(
+	struct context *context, const char *path, uint8_t ret_sha256[32], struct error *error)
+{
+	AUTO_ESPFILE struct espfile file = { 0 };
+	int r = espfile_look(context, path, &file, error);
+
+	if (r < 0)
+		return r;
+	/* What could not be read tells why. */
+	if (!file.present || file.unread)
+		return context->machine->ops->esp_digest(
+			context->machine, context->esp, path, ret_sha256, NULL, error);
+	memcpy(ret_sha256, file.sha256, sizeof(file.sha256));
 	return 0;
 }
 

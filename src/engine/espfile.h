@@ -29,11 +29,16 @@ struct espfile {
 };
 
 /**
- * Reads a file. That it is absent, no program, or cannot be read, is told by *ret; -ENOMEM alone
- * is an error. Memory: the file, during the call.
+ * Looks at a file: it is read once, until espfile_forget(). That it is absent, no program, or
+ * cannot be read, is told by *ret; -ENOMEM alone is an error. Memory: the file, during the call.
  */
 int espfile_look(
 	struct context *context, const char *path, struct espfile *ret, struct error *error);
+/** The digest of its content; errors as those of esp_digest() (struct machine_ops). */
+int espfile_digest(
+	struct context *context, const char *path, uint8_t ret_sha256[32], struct error *error);
+/** What was looked at may be another file now: before a program on the ESP is written. */
+void espfile_forget(struct context *context);
 /** NULL-safe for a zero-initialised one. */
 void espfile_done(struct espfile *file);
 

@@ -8,15 +8,9 @@
 #include "base/error.h"
 #include "crypto/sha256.h"
 #include "engine/context.h"
+#include "engine/espfile.h"
 #include "engine/records.h"
 #include "machine/machine.h"
-
-static int digest_of(
-	struct context *context, const char *path, uint8_t ret[SHA256_SIZE], struct error *error)
-{
-	return context->machine->ops->esp_digest(
-		context->machine, context->esp, path, ret, NULL, error);
-}
 
 /* Ours: what a record says we wrote, or the same as a boot file (a factory image has no record). */
 static bool is_ours(
@@ -30,7 +24,8 @@ static bool is_ours(
 			    && memcmp(state->boot_file.sha256, digest, SHA256_SIZE) == 0)
 			|| (state->has_removable
 				&& memcmp(state->removable_sha256, digest, SHA256_SIZE) == 0)
-			|| (digest_of(context, context->config.boot_file[slot], found, NULL) == 0
+			|| (espfile_digest(context, context->config.boot_file[slot], found, NULL)
+					== 0
 				&& memcmp(found, digest, SHA256_SIZE) == 0))
 			return true;
 	}
@@ -45,7 +40,7 @@ int removable_look(struct context *context, const struct records *records,
 	struct error why = { 0 };
 	int r;
 
-	r = digest_of(context, REMOVABLE_PATH, present, &why);
+	r = espfile_digest(context, REMOVABLE_PATH, present, &why);
 	if (r < 0 && r != -ENOENT) {
 		if (error)
 			*error = why;
@@ -54,7 +49,8 @@ int removable_look(struct context *context, const struct records *records,
 	view.present = r == 0;
 	view.ours = view.present && is_ours(context, present, records);
 	for (enum slot slot = SLOT_A; view.ours && slot < SLOT_COUNT; slot++)
-		view.same[slot] = digest_of(context, context->config.boot_file[slot], found, NULL)
+		view.same[slot] = espfile_digest(
+					  context, context->config.boot_file[slot], found, NULL)
 					  == 0
 				  && memcmp(found, present, SHA256_SIZE) == 0;
 	*ret = view;
@@ -76,6 +72,7 @@ static int copy_boot_file(struct context *context, enum slot slot,
 	if (r == 0 && memcmp(found, digest, SHA256_SIZE) != 0)
 		r = error_failed(
 			error, EIO, "%s reads differently each time: the medium is failing", path);
+	espfile_forget(context);
 	if (r == 0)
 		r = machine->ops->esp_replace(
 			machine, context->esp, REMOVABLE_PATH, span_of(&bytes), error);
@@ -100,14 +97,14 @@ static int refresh(struct context *context, enum slot slot, const struct records
 	uint8_t wanted[SHA256_SIZE], present[SHA256_SIZE];
 	int r;
 
-	r = digest_of(context, context->config.boot_file[slot], wanted, error);
+	r = espfile_digest(context, context->config.boot_file[slot], wanted, error);
 	if (r < 0)
 		return r;
 	/* What lies on the removable path may be the last good copy of it. */
 	if (state->has_boot_file && memcmp(wanted, state->boot_file.sha256, SHA256_SIZE) != 0)
 		return error_failed(error, EIO, "%s is not the file that was installed",
 			context->config.boot_file[slot]);
-	r = digest_of(context, REMOVABLE_PATH, present, error);
+	r = espfile_digest(context, REMOVABLE_PATH, present, error);
 	if (r == -ENOENT && !create)
 		return 0;
 	if (r < 0 && r != -ENOENT)

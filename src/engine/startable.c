@@ -349,6 +349,7 @@ int startable_make(struct context *context, struct startable *startable, struct 
 	if (r == 0 && memcmp(digest, startable->sha256, SHA256_SIZE) != 0)
 		r = error_failed(error, EIO,
 			"%s reads differently each time: the medium is failing", startable->source);
+	espfile_forget(context);
 	if (r == 0)
 		r = machine->ops->esp_replace(machine, context->esp, path, span_of(&bytes), error);
 	if (r == 0)

@@ -4,14 +4,16 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from conftest import TIMEOUT, wait_until, wait_until_idle
+from conftest import TIMEOUT, wait_until
 from terminal import on_terminal
 from pki import tls_server
 from tree import (MIB, PARTITION_SIZE, build_uki, bundle, damage, fake_bzimage, image,
@@ -259,10 +261,15 @@ def test_a_second_install_is_refused_at_once(on, tree, bundle_file):
         os.close(folder)
 
 
+def catches(process, number):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"SigCgt:\t(\w+)", status)[1], 16) >> (number - 1) & 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_nothing_comes(start, tree, number):
     process = start("--root", tree.root, "install", "-", stdin=subprocess.PIPE)
-    wait_until_idle(process)
+    wait_until(lambda: catches(process, number))
     process.send_signal(number)
     assert process.wait(TIMEOUT) == 1
     assert b"interrupted" in process.stderr.read()

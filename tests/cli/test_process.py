@@ -278,7 +278,7 @@ def test_none_is_left_of_the_first_moment(tree, start, web, tmp_path):
         os.write(writer, b"no certificate")
     os.close(writer)
     try:
-        wait_until(lambda: not is_alive(fetcher), 3)
+        wait_until(lambda: not is_alive(fetcher))
     finally:
         for pid in (*children(fetcher), fetcher):
             with contextlib.suppress(ProcessLookupError):

@@ -4,11 +4,12 @@
 import fcntl
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from conftest import TIMEOUT, wait_until_idle
-from tree import Tree, bundle, damage, image, load_option, uki
+from tree import MIB, Tree, bundle, damage, image, load_option, uki
 
 
 @pytest.fixture
@@ -282,3 +283,30 @@ def test_every_entry_of_the_target_is_inactive_while_it_is_incomplete(on, tree, 
     assert on("install", path).code == 1
     assert len(tree.entries("B")) >= 2 and not any(tree.entries("B").values())
     assert tree.reboot() == "A"
+
+
+# How much is read
+
+
+def bytes_read():
+    """By this process and those it has waited for."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+
+
+@pytest.mark.parametrize("command", ["doctor", "rollback", "mark-good"])
+def test_boot_files_are_read_once(on, start, tree, tmp_path, command):
+    """There are three programs on the ESP, and everything is asked of them."""
+    path, big = tmp_path / "big.zip", 2 * MIB
+    tree.boot_file("A").write_bytes(uki("1", big, cmdline=b"root=PARTLABEL=METROPOLIS-SYSTEM-A"))
+    path.write_bytes(bundle(uki("2", big), image()))
+    for words in (["mark-good"], ["install", path], ["mark-good"]):
+        assert on(*words).code == 0
+    programs = [tree.boot_file("A"), tree.boot_file("B"), tree.removable]
+    sizes = sum(program.stat().st_size for program in programs)
+    assert sizes > 3 * big
+    before = bytes_read()
+    process = start("--root", tree.root, command)
+    process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert bytes_read() - before < sizes + MIB

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/text.h"
 #include "patient.h"
 
 static const struct bistable_install_options by_kexec = { .activation = BISTABLE_ACTIVATE_KEXEC };
@@ -206,25 +207,41 @@ static void folders_denied(struct patient *patient)
 	patient->ops.esp_list = denied_list;
 }
 
-static int digest_error;
+static int program_error;
+static int (*usual_read)(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error);
 
 static int failing_digest(struct machine *machine, struct esp *esp, const char *path,
 	uint8_t *ret_sha256, uint64_t *ret_size, struct error *error)
 {
 	(void)machine, (void)esp, (void)ret_sha256, (void)ret_size;
-	return error_failed(error, digest_error, "%s: it does not work", path);
+	return error_failed(error, program_error, "%s: it does not work", path);
+}
+
+static int failing_read(struct machine *machine, struct esp *esp, const char *path, size_t max,
+	struct buffer *ret, struct error *error)
+{
+	if (text_ends_with_nocase(path, ".efi"))
+		return error_failed(error, program_error, "%s: it does not work", path);
+	return usual_read(machine, esp, path, max, ret, error);
+}
+
+static void programs_fail(struct patient *patient, int number)
+{
+	program_error = number;
+	usual_read = patient->ops.esp_read;
+	patient->ops.esp_read = failing_read;
+	patient->ops.esp_digest = failing_digest;
 }
 
 static void files_denied(struct patient *patient)
 {
-	digest_error = EACCES;
-	patient->ops.esp_digest = failing_digest;
+	programs_fail(patient, EACCES);
 }
 
 static void files_broken(struct patient *patient)
 {
-	digest_error = EIO;
-	patient->ops.esp_digest = failing_digest;
+	programs_fail(patient, EIO);
 }
 
 static void running_bad(struct patient *patient)
