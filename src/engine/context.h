@@ -46,7 +46,7 @@ struct context {
 	struct config config;
 	struct observer observer;
 	struct progress progress;
-	struct esp *esp; /* NULL: not reachable */
+	struct esp *esp;           /* NULL: not reachable */
 	struct espfile_seen *seen; /* on the ESP; owned; espfile_forget() */
 	struct boot *boot;
 	struct machine_lock *lock; /* NULL: not taken */

@@ -9,6 +9,8 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from harness import disk, firmware, testos
 from harness.expected import CHUNK, Expected, frames, missing
 from harness.machine import Machine
@@ -215,6 +217,7 @@ def test_power_cut(machine, web, system, tmp_path):
     assert_runs(machine, "B", image, blocks)
 
 
+@pytest.mark.long
 def test_damage_is_repaired(machine, web, system):
     """verify tells which blocks are damaged; repair brings just these."""
     variant = system.variant("Y")

@@ -192,6 +192,18 @@ def test_sample(debian, web):
     life = Life(debian, web)
     life.leaves_the_factory()
     life.updates_through_the_automount()
+    life.is_not_started("bistable activate --activate=kexec --now")
+    debian.check("systemctl stop writer")
+    life.starts_by_kexec("systemctl reboot", "Y")
+    life.assert_confirmed("B", "Y")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("suite", ["trixie"])
+def test_back_by_force(debian, web):
+    life = Life(debian, web)
+    life.leaves_the_factory()
+    life.updates_through_the_automount()
     life.starts_by_kexec("systemctl reboot", "Y")
     life.assert_confirmed("B", "Y")
     back = "bistable rollback --activate=kexec --now"

@@ -5,9 +5,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 DEMO = Path(__file__).resolve().parents[2] / "tools/demo"
 
 
+@pytest.mark.long
 def test_demo_ends_with_both_downtimes(system):
     done = subprocess.run([DEMO], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

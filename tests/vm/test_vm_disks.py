@@ -18,9 +18,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", ["nvme-4096", "ata", pytest.param("virtio-4096", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
 def test_update_on(kind, system, bundle, tmp_path):
     attach, chipset, block, name = KINDS[kind]
     machine = Machine(tmp_path, system)
@@ -59,7 +58,8 @@ def test_update_on(kind, system, bundle, tmp_path):
         machine.power_cut()
 
 
-@pytest.mark.parametrize("root", [pytest.param("vda", marks=pytest.mark.long), "vdb"])
+@pytest.mark.long
+@pytest.mark.parametrize("root", ["vda", "vdb"])
 def test_cloned_disk(root, machine, bundle, tmp_path, system):
     """Two disks equal to the last bit: everything goes to the one that the root lies on."""
     clone = tmp_path / "clone.raw"

@@ -105,6 +105,7 @@ def check_missing(machine: Machine, url: str) -> None:
             assert configured.status == 1 and "is the ESP mounted there?" in configured.err
 
 
+@pytest.mark.long
 def test_read_only_full_and_missing(machine, bundle, system):
     urls = {letter: bundle(letter) for letter in "YZ"}
     wake(machine)
@@ -129,6 +130,7 @@ def split(machine: Machine):
     with_esp.unlink()
 
 
+@pytest.mark.long
 def test_on_another_disk(split, bundle):
     machine = split
     machine.boot("X")

@@ -6,6 +6,8 @@ import time
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from harness import cache, disk, testos
 from harness.snapshot import wake
 
@@ -66,6 +68,7 @@ def test_wrong_checksum_at_the_end(machine, web, system, tmp_path):
     assert_unfinished(machine.status())
 
 
+@pytest.mark.long
 def test_power_cut_in_the_middle_of_the_download(machine, web, bundle, system):
     wake(machine)
     web.offer(system.variant("Y").bundle)

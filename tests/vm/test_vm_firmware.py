@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happens to firmware variables, ours and others'."""
 
+import pytest
+
 from harness import disk
 from harness.firmware import (
     boot_order,
@@ -30,6 +32,7 @@ def test_wiped_variables_boot_the_confirmed_slot(machine, bundle):
     assert entries.count("Metropolis Slot B") == 1
 
 
+@pytest.mark.long
 def test_foreign_entries_survive(machine, bundle):
     wake(machine)
     before = read_variables(machine)

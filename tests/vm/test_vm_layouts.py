@@ -5,6 +5,8 @@ after a power cut. (tests/sim/layouts.c has more of them.)"""
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from harness import disk, firmware
 from harness.machine import Machine
 from harness.snapshot import wake
@@ -56,6 +58,7 @@ def test_only_the_removable_path(machine, bundle):
     assert_cold_boot(machine, "X", SLOT_A)
 
 
+@pytest.mark.long
 def test_no_variables(machine, bundle):
     removable_only(machine)
     remove_variables(machine)
@@ -63,6 +66,7 @@ def test_no_variables(machine, bundle):
     assert_cold_boot(machine, "X", SLOT_A)
 
 
+@pytest.mark.long
 def test_dead_entries_of_ours(machine, bundle):
     """The trial comes by BootNext, which is spent by then."""
     removable_only(machine)
@@ -75,6 +79,7 @@ def test_dead_entries_of_ours(machine, bundle):
     assert order[:2] == ["0040", "0041"]
 
 
+@pytest.mark.long
 def test_entry_of_the_removable_path(machine, bundle):
     """It stays the first one, and starts what is confirmed."""
     removable_only(machine)
@@ -86,6 +91,7 @@ def test_entry_of_the_removable_path(machine, bundle):
     assert_cold_boot(machine, "Y", SLOT_B)
 
 
+@pytest.mark.long
 def test_slots_of_somebody_else(machine, web, system, tmp_path):
     """No records, B runs, and BootOrder has A first. Both entries are of a time when the partition
     had another number: the firmware does not find it by that, and takes the removable path."""

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bistable finds on a real machine: its root, its ESP, in whatever state that is mounted."""
 
+import pytest
 
+
+@pytest.mark.long
 def test_finding_root_and_esp(machine, bundle):
     machine.boot("X")
     # The command line tells nothing: the partition under the root, through dm-verity, does.

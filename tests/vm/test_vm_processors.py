@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Old processors: whatever the libraries find out about them, and where they err, both kinds of
-bundles can be installed."""
+"""Old processors and one with all features: whatever the libraries find out about them, and where
+they err, both kinds of bundles can be installed."""
 
 import pytest
 
@@ -12,10 +12,12 @@ MODELS = {
     "Nehalem": ("sse4_2 popcnt", "pclmulqdq avx"),
     # What every x86-64 has, and no more.
     "qemu64": ("sse2", "ssse3 sse4_1 popcnt pclmulqdq avx"),
+    "max": ("pclmulqdq avx2", ""),
 }
 
 
-@pytest.mark.parametrize("model", ["Nehalem", pytest.param("qemu64", marks=pytest.mark.long)])
+@pytest.mark.parametrize("model", ["Nehalem", *(
+    pytest.param(model, marks=pytest.mark.long) for model in ("qemu64", "max"))])
 def test_install_on(model, machine, bundle, web, system):
     machine.cpu = model
     machine.boot("X")

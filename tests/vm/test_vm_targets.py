@@ -90,6 +90,7 @@ def assert_installed(machine: Machine, device: str, letter: str) -> None:
     assert status["slots"]["B"]["complete"] is True
 
 
+@pytest.mark.long
 def test_held_and_stacked_targets(prepared, bundle, web, system):
     machine = prepared
     assert_held_targets_are_refused(machine, bundle("Y"))

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A started slot is on trial until it is confirmed: what the next start is, in each case."""
 
+import pytest
+
 from harness import disk
 from harness.snapshot import wake
 
 
+@pytest.mark.long
 def test_confirmed_and_rolled_back(machine, bundle):
     """A slot that was confirmed after a kexec survives a power cut; then back, in both ways."""
     wake(machine)
@@ -70,6 +73,7 @@ def test_damaged_image_falls_back(machine, bundle):
     assert [attempt["outcome"] for attempt in status["slots"]["B"]["attempts"]] == ["failed"]
 
 
+@pytest.mark.long
 def test_kernel_refuses_kexec(machine, bundle):
     """Said in the kernel's words; the slot starts by the firmware instead."""
     wake(machine)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole updates: X to Y to Z, through the firmware and by kexec."""
 
+import pytest
+
 from harness import firmware
 from harness.snapshot import wake
 
@@ -46,6 +48,7 @@ def test_by_reboot(machine, bundle, web):
     assert machine.status()["slots"]["A"]["cold_boot_proven"] is True
 
 
+@pytest.mark.long
 def test_by_kexec(machine, bundle):
     """The firmware starts once; its variables can be written in each system."""
     wake(machine)

@@ -66,9 +66,6 @@ class Debian:
 def factory_machine(directory: Path, system: Debian) -> Machine:
     """A machine fresh from the factory, with X in slot A."""
     made = machine.factory_machine(directory, system)
-    # Emulates a whole distribution faster than one with all features: its kernel and libraries
-    # choose plainer code.
-    made.cpu = "Westmere"
     made.orderly = True
     return made
 
