@@ -137,9 +137,8 @@ class Life:
     def was_delayed(self, boot: str) -> None:
         assert self.machine.check("cat /var/lib/delayed").strip() == boot
 
-    def confirms_and_survives_a_power_cut(self, slot: str, letter: str) -> None:
+    def survives_a_power_cut(self, slot: str, letter: str) -> None:
         machine = self.machine
-        self.assert_confirmed(slot, letter)
         machine.cold_boot(letter)
         assert machine.firmware_entry() == f"Metropolis Slot {slot}"
         self.assert_confirmed(slot, letter)
@@ -161,8 +160,7 @@ class Life:
         assert doctor.status == 1 and "health.service" in problem["what"], problem
         assert "bistable rollback" in problem["advice"], problem
 
-        machine.cold_boot("Y")
-        self.assert_confirmed("B", "Y")
+        self.survives_a_power_cut("B", "Y")
         tried = machine.status()["slots"]["A"]
         assert (tried["confirmed"], tried["tried_unconfirmed"]) == (False, True)
         assert [attempt["outcome"] for attempt in tried["attempts"]] == ["failed"]
@@ -183,7 +181,7 @@ def test_whole_life(debian, web):
     life.starts_by_kexec(start, "Y")
     life.was_delayed(boot)
     assert debian.status()["slots"]["B"]["cold_boot_proven"] is False
-    life.confirms_and_survives_a_power_cut("B", "Y")
+    life.assert_confirmed("B", "Y")
     life.fails_its_health_check()
 
 
@@ -209,4 +207,5 @@ def test_back_by_force(debian, web):
     back = "bistable rollback --activate=kexec --now"
     life.is_not_started(back)
     life.starts_by_kexec(f"{back} --force", "X")
-    life.confirms_and_survives_a_power_cut("A", "X")
+    life.assert_confirmed("A", "X")
+    life.survives_a_power_cut("A", "X")

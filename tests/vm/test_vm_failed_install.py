@@ -44,6 +44,7 @@ def assert_unfinished(status: dict) -> None:
     assert status["slots"]["B"]["entry_active"] is False
 
 
+@pytest.mark.long
 def test_bundles_that_cannot_work(machine, web, system, tmp_path):
     """An image larger than the partition, and a boot file without a kernel."""
     variant, large = system.variant("Y"), tmp_path / "large.zip"

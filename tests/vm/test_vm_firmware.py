@@ -15,6 +15,7 @@ from harness.firmware import (
 from harness.snapshot import wake
 
 
+@pytest.mark.long
 def test_wiped_variables_boot_the_confirmed_slot(machine, bundle):
     """Without entries of ours the firmware takes the removable path: the confirmed slot's."""
     wake(machine)

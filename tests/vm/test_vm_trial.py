@@ -30,6 +30,7 @@ def test_confirmed_and_rolled_back(machine, bundle):
     machine.cold_boot("X")
 
 
+@pytest.mark.long
 def test_unconfirmed_after_kexec_falls_back_at_a_power_cut(machine, bundle):
     wake(machine)
     machine.restart(f"bistable install {bundle('Y')} --activate=kexec --now", "Y")
